@@ -1,0 +1,79 @@
+"""Parity of n bits, deep against shallow (lecture: "Why deep representations?", circuit theory).
+
+First, weights written down by hand. A tree of XORs needs 2 (n - 1) units in log2(n) hidden layers;
+one hidden layer that works as ANDs, a unit for each odd bit pattern, needs 2^(n-1). But one hidden
+layer of n ReLU units can count the ones, so for ReLU parity does not separate deep from shallow
+(other functions do: Telgarsky 2016, arXiv:1602.04485).
+
+Then, what training finds from random weights, deep and shallow with as many parameters.
+"""
+
+import numpy as np
+
+import nnx
+from nnx import datasets
+
+
+def written(sizes: list[int], Ws: list[np.ndarray], b1: np.ndarray | int = 0) -> nnx.Network:
+    """Put these weights into a ReLU network whose last unit says 1 above 1/2."""
+    net = nnx.MLP(sizes, "relu", "sigmoid", device="cpu")
+    for layer, W in enumerate(Ws, start=1):
+        net.parameters[f"W{layer}"][...] = W if layer < net.L else 20 * W
+        net.parameters[f"b{layer}"][...] = b1 if layer == 1 else -10 if layer == net.L else 0
+    return net
+
+
+def xor_tree(n: int) -> nnx.Network:
+    """Join pairs: XOR(a, b) = |a - b| = relu(a - b) + relu(b - a); n is a power of two."""
+    pair, Ws = np.array([[1, -1], [-1, 1]]), []
+    widths = [n >> i for i in range(n.bit_length() - 1)]  # n, n/2, ..., 2
+    for width in widths:
+        Ws.append(np.kron(np.eye(width // 2), np.kron(pair, [1, 1]) if Ws else pair))
+    return written([n, *widths, 1], [*Ws, np.ones((1, 2))])
+
+
+def one_unit_per_pattern(n: int) -> nnx.Network:
+    """Give every odd bit pattern a unit that is 1 on it and 0 on all others."""
+    X, Y, *_ = datasets.parity(n)
+    W = 2 * X[:, Y == 1].T - 1
+    return written([n, len(W), 1], [W, np.ones((1, len(W)))], 1 - X[:, Y == 1].sum(0)[:, None])
+
+
+def counting(n: int) -> nnx.Network:
+    """Go up and down with the number of ones s: relu(s) - 2 relu(s - 1) + 2 relu(s - 2) - …"""
+    signs = np.array([[1, *(2 * (-1) ** k for k in range(1, n))]])
+    return written([n, n, 1], [np.ones((n, n)), signs], -np.arange(n)[:, None])
+
+
+def main(
+    device: str = "auto", seed: int = 0, n_bits: int = 8, runs: int = 3, epochs: int = 600
+) -> dict[str, float]:
+    """Test the written networks on all 2^n vectors, then train ``runs`` of either shape on them."""
+    data = datasets.parity(n_bits)
+    numbers: dict[str, float] = {}
+    print(f"Parity of {n_bits} bits. Written by hand:")
+    for write in (xor_tree, one_unit_per_pattern, counting):
+        name, net = write.__name__, write(n_bits).to(device)
+        units = sum(layer.n for layer in net.layers[:-1])
+        numbers |= {f"{name} units": units, f"{name} accuracy": net.score(data.X, data.Y)}
+        right = f"{numbers[f'{name} accuracy']:.0%} right"
+        print(f"  {name:20} L = {net.L}, {units:4} hidden units, {right}")
+
+    (scaled,) = datasets.standardize(data)
+    deep = [n_bits, 10, 10, 10, 1]
+    n_deep = nnx.MLP(deep, device="cpu", output="sigmoid").n_parameters
+    shallow = [n_bits, (n_deep - 1) // (n_bits + 2), 1]
+    print(f"Trained on all {data.m} vectors, accuracy on them over {runs} runs:")
+    for name, sizes in (("deep", deep), ("shallow", shallow)):
+        scores = []
+        for run in range(seed, seed + runs):
+            net = nnx.MLP(sizes, "relu", "sigmoid", device=device, seed=run)
+            net.fit(scaled.X, scaled.Y, epochs=epochs, batch_size=64, optimizer=nnx.Adam(0.005))
+            scores.append(net.score(scaled.X, scaled.Y))
+        numbers |= {f"{name} parameters": net.n_parameters, f"{name} accuracy": min(scores)}
+        print(f"  {name:8} {sizes}, {net.n_parameters} parameters: {min(scores):.2%} or more")
+    return numbers
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Functions to be learnt: the parity of bits, and what a random teacher network computes."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnx.datasets import _arguments as arguments
+from nnx.datasets._dataset import Dataset
+from nnx.errors import DataError
+
+# Bounds the teacher's activations in memory: 600 units of these are 75 MB.
+_EXAMPLES_AT_ONCE = 32_768
+
+
+def parity(n_bits: int = 8, m: int | None = None, *, seed: int = 0) -> Dataset:
+    """List bit vectors and their parity, x_1 XOR x_2 XOR … XOR x_n.
+
+    Parameters
+    ----------
+    n_bits : int
+        Length of the vectors, 1 … 20.
+    m : int, optional
+        Draw so many vectors at random (one may come twice); without it, each of the 2^n_bits
+        vectors comes once, in counting order.
+    seed : int
+        Only the random draw depends on it.
+
+    Returns
+    -------
+    Dataset
+        X (n_bits, m) of zeros and ones, Y (m,): 1 where the number of ones is odd.
+    """
+    n_bits = arguments.whole("parity", "n_bits", n_bits, 1, 20)
+    rng = arguments.generator("parity", seed)
+    if m is None:
+        numbers = np.arange(2**n_bits)
+    else:
+        numbers = rng.integers(2**n_bits, size=arguments.whole("parity", "m", m, 1))
+    bits = numbers[:, None] >> np.arange(n_bits - 1, -1, -1) & 1
+    names = tuple(f"bit_{i}" for i in range(1, n_bits + 1))
+    Y = bits.sum(axis=1) % 2
+    return Dataset(bits.astype(np.float32).T, Y.astype(np.int64), "parity", names, ("even", "odd"))
+
+
+def teacher(
+    m: int = 10_000,
+    n_x: int = 20,
+    hidden: Sequence[int] = (600, 600),
+    n_y: int = 1,
+    *,
+    live: int | None = None,
+    classes: bool = False,
+    seed: int = 0,
+) -> Dataset:
+    """Draw a random network, the teacher, and what it says about random inputs.
+
+    The set-up of Sharma and Kaplan, "A Neural Scaling Law from the Dimension of the Data Manifold"
+    (arXiv:2004.10802): ReLU layers, W ~ N(0, 1/n[l-1]), b = 0, inputs uniform in [-1/2, 1/2). The
+    teacher sees the first ``live`` inputs only, its student all n_x of them, so the function to be
+    learnt has ``live`` dimensions.
+
+    Parameters
+    ----------
+    m : int
+        Number of examples. With the same other arguments, a larger m begins with the examples of
+        a smaller one (Y up to rounding).
+    n_x : int
+        Number of inputs.
+    hidden : sequence of int
+        Units of the teacher's hidden layers.
+    n_y : int
+        Number of values, or of classes.
+    live : int, optional
+        Number of inputs that matter, 1 … n_x; all of them without it.
+    classes : bool
+        Y is the index of the teacher's largest output (n_y >= 2), not the outputs. Nothing makes
+        the classes equally frequent: for some seeds one of them is rare.
+    seed : int
+
+    Returns
+    -------
+    Dataset
+        X (n_x, m); Y (n_y, m) values, or (m,) labels.
+    """
+    m = arguments.whole("teacher", "m", m, 1)
+    n_x = arguments.whole("teacher", "n_x", n_x, 1)
+    live = n_x if live is None else arguments.whole("teacher", "live", live, 1, n_x)
+    n_y = arguments.whole("teacher", "n_y", n_y, 2 if classes else 1)
+    if not isinstance(hidden, Sequence) or isinstance(hidden, str):
+        raise DataError(f"teacher: wanted hidden as a sequence of whole numbers; got {hidden!r}")
+    units = [arguments.whole("teacher", "hidden", n, 1) for n in hidden]
+    rng = arguments.generator("teacher", seed)
+    sizes = [n_x, *units, n_y]
+    Ws = [_normal_weights(rng, n, n_prev) for n_prev, n in pairwise(sizes)]
+    Ws[0] = Ws[0][:, :live]  # the weights of inputs the teacher does not see
+    X = (rng.random((m, n_x), dtype=np.float32) - np.float32(0.5)).T
+    Y = np.empty((n_y, m), np.float32, order="F")
+    for start in range(0, m, _EXAMPLES_AT_ONCE):
+        A = X[:live, start : start + _EXAMPLES_AT_ONCE]
+        for W in Ws[:-1]:
+            A = np.maximum(W @ A, 0)
+        Y[:, start : start + _EXAMPLES_AT_ONCE] = Ws[-1] @ A
+    inputs = tuple(f"x_{i}" for i in range(1, n_x + 1))
+    if classes:
+        names = tuple(f"class_{i}" for i in range(n_y))
+        return Dataset(X, Y.argmax(axis=0).astype(np.int64), "teacher", inputs, names)
+    return Dataset(X, Y, "teacher", inputs, tuple(f"y_{i}" for i in range(1, n_y + 1)))
+
+
+def _normal_weights(rng: np.random.Generator, n: int, n_prev: int) -> NDArray[np.float32]:
+    """Draw W (n, n_prev) from N(0, 1 / n_prev)."""
+    return rng.standard_normal((n, n_prev), dtype=np.float32) / np.float32(np.sqrt(n_prev))

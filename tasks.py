@@ -1,0 +1,332 @@
+#!/usr/bin/env python3
+"""The project's jobs, each in an environment that it makes itself: `python3 tasks.py --help`."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+if sys.version_info < (3, 11):  # noqa: UP036 - an older Python may be handed this file all the same
+    sys.exit(
+        f"nnx needs Python 3.11 or newer, and {sys.executable} is {sys.version.split()[0]}. "
+        "Name another one: make test PYTHON=python3.12"
+    )
+
+from collections.abc import Callable, Mapping, Sequence
+
+Step = tuple[str, Callable[[], int]]
+ROOT = Path(__file__).resolve().parent
+BUILD = ROOT / "build"
+WHEEL_SITE = BUILD / "wheel-site"
+VENV = ROOT / ".venv"
+PYTHON = str(VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+PIP = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+EXTRAS = {"bench": "plot,sklearn,cli,bench", "dev": "dev"}
+# The parts of the GPU run: name, seconds it may take, arguments after `python -m`. In all less
+# than nine minutes, since GPU machines are often lent for ten.
+GPU_PARTS = (
+    ("tests", 230, ("pytest", "tests", "-m", "gpu", "--junitxml={out}/tests.xml")),
+    ("agreement", 90, ("nnx.benchmarks.agreement", "--out", "{out}")),
+    ("bench", 180, ("nnx.cli", "bench", "--device", "cpu", "--device", "cuda", "--out", "{out}")),
+)
+GPU_SECONDS = 540
+
+
+def run(*command: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> int:
+    """Show a command, run it with `env` added to the environment, and return its exit status.
+
+    PYTHONSAFEPATH keeps the checkout off `sys.path`: ./nnx alone is not the package, since
+    backends/ and benchmarks/ become part of it only when it is installed.
+    """
+    words = [str(word) for word in command]
+    print("$", " ".join(words).replace(f"{ROOT}{os.sep}", ""), flush=True)
+    env = {**os.environ, "PYTHONSAFEPATH": "1", **(env or {})}
+    return subprocess.run(words, cwd=cwd, env=env).returncode
+
+
+# -- the environment ------------------------------------------------------------------------------
+
+
+def cuda_driver() -> ctypes.CDLL | None:
+    """The NVIDIA driver's library, or None where there is no driver."""
+    try:
+        return ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return None
+
+
+def cuda_extra() -> str:
+    """Name of the extra with the CuPy that fits the driver, empty where there is no driver."""
+    version, driver = ctypes.c_int(0), cuda_driver()
+    if driver is None or driver.cuDriverGetVersion(ctypes.byref(version)):
+        return ""
+    return "cuda13" if version.value >= 13000 else "cuda12"
+
+
+def make_venv() -> None:
+    """Create .venv, through virtualenv where this Python came without venv or ensurepip."""
+    print(f"making {VENV.name} with Python {sys.version.split()[0]}", flush=True)
+    command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
+    made = subprocess.run(command, capture_output=True, text=True)
+    if made.returncode == 0:
+        return
+    bootstrap = ROOT / ".venv-bootstrap"
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "--target", bootstrap)
+    virtualenv = (sys.executable, "-m", "virtualenv", "--clear", VENV)
+    if run(*pip, "virtualenv") or run(*virtualenv, env={"PYTHONPATH": str(bootstrap)}):
+        sys.exit(
+            f"{made.stdout}{made.stderr}\nNo environment could be made with {sys.executable}: "
+            "install its venv module (python3-venv on Debian and Ubuntu)."
+        )
+
+
+def setup(name: str) -> None:
+    """Install the project, editable, with the extras called `name`, unless that is done already."""
+    cuda = cuda_extra()
+
+    def key(name: str) -> str:
+        text = f"{ROOT} {sys.version_info[:2]} {EXTRAS[name]} {cuda}"
+        files = ((ROOT / file).read_text() for file in ("pyproject.toml", "constraints.txt"))
+        return hashlib.sha256("\n".join([text, *files]).encode()).hexdigest()
+
+    def installed(name: str) -> bool:
+        stamp = VENV / f".installed-{name}"
+        return Path(PYTHON).exists() and stamp.exists() and stamp.read_text() == key(name)
+
+    if installed(name) or installed("dev"):
+        return
+    if not can_run(
+        PYTHON, f"import pip, sys; assert sys.version_info[:2] == {sys.version_info[:2]}"
+    ):
+        make_venv()
+    pip = (*PIP, "--constraint", "constraints.txt")
+    editable = (*pip, "--no-build-isolation", "--editable")
+    # setuptools first: then the build needs no environment of its own, and is pinned like the rest.
+    if status := run(*pip, "setuptools") or run(*editable, f".[{EXTRAS[name]}]"):
+        sys.exit(status)
+    if cuda and run(*editable, f".[{cuda}]"):
+        print(
+            "warning: CuPy could not be installed, so the GPU stays unused; to try again: "
+            f".venv/bin/python -m pip install -e '.[{cuda}]'",
+            file=sys.stderr,
+        )
+    (VENV / f".installed-{name}").write_text(key(name))
+
+
+def can_run(python: str, code: str) -> bool:
+    """Whether that interpreter exists and runs the code without an error."""
+    try:
+        return subprocess.run([python, "-c", code], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+# -- jobs -----------------------------------------------------------------------------------------
+
+
+def build_wheel() -> int:
+    """Build the wheel and unpack it: what mypy and the doctests read is what users install."""
+    # A left-over build/lib or *.egg-info would put deleted modules into the wheel.
+    for stale in (BUILD, *ROOT.glob("*.egg-info")):
+        shutil.rmtree(stale, ignore_errors=True)
+    dist = BUILD / "dist"
+    status = run(PYTHON, "-m", "build", "--wheel", "--no-isolation", "--outdir", dist, ROOT)
+    unpack = (*PIP, "--no-index", "--no-deps", "--target", WHEEL_SITE)
+    return status or run(*unpack, *dist.glob("*.whl"))
+
+
+def type_check() -> int:
+    """Type-check the installed package under its own names, and this file."""
+    mypy = (PYTHON, "-m", "mypy", "--config-file", ROOT / "pyproject.toml")
+    cache = ("--cache-dir", ROOT / ".mypy_cache")
+    package = run(*mypy, *cache, "-p", "nnx", cwd=BUILD, env={"MYPYPATH": str(WHEEL_SITE)})
+    return package or run(*mypy, *cache, "tasks.py")
+
+
+def doctests() -> int:
+    """Run the docstrings' examples, on the wheel: there every module has the name users import."""
+    pytest = (PYTHON, "-m", "pytest", "--doctest-modules", "-o", "python_files=", "-q")
+    return run(*pytest, WHEEL_SITE / "nnx", env={"PYTHONPATH": str(WHEEL_SITE)})
+
+
+LINT: tuple[Step, ...] = (
+    ("ruff check", lambda: run(PYTHON, "-m", "ruff", "check", ".")),
+    ("ruff format", lambda: run(PYTHON, "-m", "ruff", "format", "--check", ".")),
+    ("wheel", build_wheel),
+    ("mypy", type_check),
+)
+# The tests are last, so that pytest's closing line about them ends the log.
+TEST: tuple[Step, ...] = (
+    *LINT,
+    ("doctests", doctests),
+    ("tests", lambda: run(PYTHON, "-m", "pytest", "tests", "--cov", "--durations=5")),
+)
+
+
+def check(steps: Sequence[Step], keep_going: bool) -> int:
+    """Run the steps in order, up to the first that fails unless told to keep going."""
+    setup("dev")
+    rows = []
+    for name, step in steps:
+        start = time.monotonic()
+        rows.append((name, step(), time.monotonic() - start))
+        if rows[-1][1] and not keep_going:
+            break
+    return summary(rows, [name for name, _ in steps[len(rows) :]])
+
+
+def summary(rows: Sequence[tuple[str, int, float]], not_run: Sequence[str] = ()) -> int:
+    """Print how each step ended; return 1 if one failed."""
+    print()
+    for name, status, seconds in rows:
+        print(f"{'FAIL' if status else 'ok':5}{name:12}{seconds:7.1f} s")
+    for name in not_run:
+        print(f"{'-':5}{name:12}not run")
+    return int(any(status for _, status, _ in rows))
+
+
+def bench() -> int:
+    """Measure on the CPU and on every GPU that can be used; the report goes to bench-out/."""
+    setup("bench")
+    code = "from nnx.backends import available_devices; print(*available_devices())"
+    devices = subprocess.check_output([PYTHON, "-P", "-c", code], text=True).split()
+    options = [word for device in devices for word in ("--device", device)]
+    return run(PYTHON, "-m", "nnx.cli", "bench", *options, "--out", ROOT / "bench-out")
+
+
+def clean(everything: bool) -> int:
+    """Remove what the jobs made; with `everything` the environment too."""
+    names = ["build", "bench-out", ".coverage", "*.egg-info", ".benchmarks", ".hypothesis"]
+    names += [".mypy_cache", ".pytest_cache", ".ruff_cache"]
+    names += [".venv", ".venv-bootstrap"] if everything else []
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "."]
+    found = [path for folder in folders for path in folder.rglob("__pycache__")]
+    for path in [*found, *(path for name in names for path in ROOT.glob(name))]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return 0
+
+
+# -- the GPU run ----------------------------------------------------------------------------------
+
+
+def gpu() -> int:
+    """Test and measure on the GPU, with what is installed and without a network."""
+    begun, name = time.monotonic(), gpu_name()
+    if name is None:
+        print("No NVIDIA GPU can be used here (no driver, or no device): nothing was run.")
+        return 2
+    needed = "import cupy, pytest"
+    python = next((p for p in (sys.executable, PYTHON) if can_run(p, needed)), None)
+    if python is None:
+        print(f"{sys.executable} has no CuPy or no pytest: nothing was run.")
+        return 2
+    site = install_offline(python)
+    out = ROOT / "benchmarks" / "results" / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    env = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1", "NNX_REQUIRE_GPU": "1"}
+    rows: list[tuple[str, int, float]] = []
+    for part, limit, arguments in GPU_PARTS:
+        command = [python, "-m", *(argument.format(out=out) for argument in arguments)]
+        start = time.monotonic()
+        left = min(limit, begun + GPU_SECONDS - start)
+        rows.append((part, limited(command, env, out / f"{part}.log", left), 0.0))
+        rows[-1] = (*rows[-1][:2], round(time.monotonic() - start, 1))
+        record = {"gpu": name, "cuda": cuda_extra(), "started": started, "parts": rows}
+        (out / "run.json").write_text(json.dumps(record, indent=1) + "\n")
+    print(f"\n{name}: records in {out.relative_to(ROOT)}")
+    return summary(rows)
+
+
+def gpu_name() -> str | None:
+    """Name of the first GPU, or None where no GPU can be used."""
+    driver, device, name = cuda_driver(), ctypes.c_int(), ctypes.create_string_buffer(128)
+    if driver is None or driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0):
+        return None
+    return None if driver.cuDeviceGetName(name, len(name), device) else name.value.decode()
+
+
+def install_offline(python: str) -> Path:
+    """Install the project, and the wheels in .whl/, into a fresh folder without any index."""
+    site = BUILD / "gpu-site"
+    shutil.rmtree(BUILD, ignore_errors=True)
+    pip = (python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", site)
+    if run(*pip, "--no-build-isolation", ROOT):
+        print("pip could not build the project; its folders are linked instead", flush=True)
+        link_packages(site)
+    for wheel in sorted((ROOT / ".whl").glob("*.whl")):
+        zipfile.ZipFile(wheel).extractall(site)
+    return site
+
+
+def link_packages(site: Path) -> None:
+    """Lay the packages out as pyproject.toml's package-dir does, with links and metadata."""
+    shutil.rmtree(site, ignore_errors=True)
+    (site / "nnx").mkdir(parents=True)
+    folders = [ROOT / name for name in ("backends", "benchmarks", "examples")]
+    for path in (*(ROOT / "nnx").iterdir(), *folders):
+        (site / "nnx" / path.name).symlink_to(path)
+    found = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    version = found[1] if found else "0"
+    info = site / f"nnx_learn-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: nnx-learn\nVersion: {version}\n")
+
+
+def limited(command: Sequence[str], env: Mapping[str, str], log: Path, seconds: float) -> int:
+    """Run a command with its output in a log; at the limit, end it and its children (status 124)."""
+    print(f"$ {' '.join(command[1:])}   (at most {seconds:.0f} s)", flush=True)
+    with log.open("w") as file:
+        child = subprocess.Popen(
+            command, cwd=ROOT, env=env, stdout=file, stderr=file, start_new_session=True
+        )
+        try:
+            status = child.wait(timeout=max(seconds, 1))
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            status = 124
+    print("\n".join(log.read_text(errors="replace").splitlines()[-25:]), flush=True)
+    return status
+
+
+def main() -> int:
+    """Parse the command line and run the job."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
+    jobs.add_parser("setup", help="make .venv and install the project with all that tests need")
+    jobs.add_parser("bench", help="measure on the CPU and every usable GPU, into bench-out/")
+    test = jobs.add_parser("test", help="style, types, doctests, and tests with coverage")
+    lint = jobs.add_parser("lint", help="style and types only")
+    for job in (test, lint):
+        job.add_argument("--keep-going", action="store_true", help="run on after a failed step")
+    jobs.add_parser("gpu", help="test and measure on a GPU machine, without a network")
+    cleaning = jobs.add_parser("clean", help="remove what the jobs made, except .venv")
+    cleaning.add_argument("--all", action="store_true", help="remove .venv too")
+    options = parser.parse_args()
+    if options.job == "setup":
+        setup("dev")
+        return 0
+    if options.job == "clean":
+        return clean(options.all)
+    if options.job in ("test", "lint"):
+        return check(TEST if options.job == "test" else LINT, options.keep_going)
+    return bench() if options.job == "bench" else gpu()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
