@@ -1,0 +1,31 @@
+"""Forward, forward + backward and training step over device x m x n_h x dtype."""
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+import pytest
+
+from nnx.backends import Backend
+from nnx.benchmarks.cell import Pass
+from nnx.benchmarks.settings import Point
+from nnx.benchmarks.sweep import network_call
+
+
+@pytest.mark.benchmark(min_rounds=5, max_time=0.3, min_time=0.002)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n_h", [16, 128, 512])
+@pytest.mark.parametrize("m", [16, 256, 4096])
+@pytest.mark.parametrize("pass_", get_args(Pass))
+def test_pass(
+    measure: Callable[..., None],
+    benchmark: Any,
+    backend: Backend,
+    pass_: Pass,
+    m: int,
+    n_h: int,
+    dtype: str,
+) -> None:
+    benchmark.group = f"{pass_}, m={m}, n_h={n_h}, {dtype}"
+    point = Point(backend.device, dtype, pass_, m, n_h, layers=1)
+    benchmark.extra_info["examples"] = m
+    measure(backend, network_call(point))
