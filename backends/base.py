@@ -158,9 +158,7 @@ class Backend:
 
         W (n, n_prev), dZ (n, m), cache_prev (n_prev, m) -> dZ_prev (n_prev, m).
         """
-        return self._put(
-            dense.dense_backward(self.xp, W, dZ, activation_prev, cache_prev), out
-        )
+        return self._put(dense.dense_backward(self.xp, W, dZ, activation_prev, cache_prev), out)
 
     def weight_gradient(
         self, dZ: Array, A_prev: Array, *, dW: Array | None = None, db: Array | None = None
@@ -206,9 +204,7 @@ class Backend:
         """X[:, index], (n, k), or X[index], (k,), for integer positions `index` (k,) in range."""
         return self._put(dense.gather(self.xp, X, index), out)
 
-    def dropout(
-        self, A: Array, key: int, keep_prob: float, *, out: Array | None = None
-    ) -> Array:
+    def dropout(self, A: Array, key: int, keep_prob: float, *, out: Array | None = None) -> Array:
         """A * D / keep_prob with the mask D of `key`; out may be A itself."""
         return self._put(dropout.dropout(self.xp, A, key, keep_prob), out)
 

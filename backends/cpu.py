@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-
 from nnx.backends import exchange
 from nnx.backends.base import Backend
 from nnx.backends.reference.activations import Activation

@@ -9,7 +9,6 @@ import sys
 from typing import Any
 
 import numpy as np
-
 from nnx.backends.errors import DTypeError
 
 Array = Any
@@ -19,7 +18,9 @@ _CUDA_DEVICES = (2, 13)  # DLPack's kDLCUDA and kDLCUDAManaged
 def kind_of(x: object) -> str:
     """Return the type's full name, for messages."""
     cls = type(x)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    return (
+        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    )
 
 
 def namespace_of(x: object) -> Any:
@@ -68,7 +69,9 @@ def to_numpy(x: Any) -> np.ndarray[Any, Any]:
         try:
             array = np.asarray(x)
         except (ValueError, TypeError) as error:
-            raise DTypeError(f"{kind_of(x)} is not a rectangular array of numbers: {error}") from None
+            raise DTypeError(
+                f"{kind_of(x)} is not a rectangular array of numbers: {error}"
+            ) from None
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"wanted real numbers, got an array of dtype {array.dtype}")
     return array
@@ -89,4 +92,3 @@ def like(result: Array, original: Any) -> Array:
     if own is namespace_of(result):
         return result
     return own.asarray(to_numpy(result), device=getattr(original, "device", None))
-

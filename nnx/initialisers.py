@@ -11,10 +11,10 @@ import numpy as np
 from nnx.backends.errors import unknown_name
 from nnx.backends.reference.activations import Activation
 
-Initialiser = Callable[[tuple[int, int], np.random.Generator], Any]
+Initialiser = Callable[[tuple[int, ...], np.random.Generator], Any]
 
 
-def zeros(shape: tuple[int, int], rng: np.random.Generator) -> Any:
+def zeros(shape: tuple[int, ...], rng: np.random.Generator) -> Any:
     """All zero: every unit of a hidden layer then stays equal to the others."""
     return np.zeros(shape)
 
@@ -24,23 +24,23 @@ def normal(scale: float = 0.01) -> Initialiser:
     return lambda shape, rng: scale * rng.standard_normal(shape)
 
 
-def glorot(shape: tuple[int, int], rng: np.random.Generator) -> Any:
+def glorot(shape: tuple[int, ...], rng: np.random.Generator) -> Any:
     """Uniform on +-sqrt(6 / (n + n_prev)); Glorot & Bengio (2010), eq. 16."""
     limit = math.sqrt(6 / (shape[0] + shape[1]))
     return rng.uniform(-limit, limit, shape)
 
 
-def he(shape: tuple[int, int], rng: np.random.Generator) -> Any:
+def he(shape: tuple[int, ...], rng: np.random.Generator) -> Any:
     """N(0, 2 / n_prev); He et al. (2015), eq. 10."""
     return math.sqrt(2 / shape[1]) * rng.standard_normal(shape)
 
 
-def lecun(shape: tuple[int, int], rng: np.random.Generator) -> Any:
+def lecun(shape: tuple[int, ...], rng: np.random.Generator) -> Any:
     """N(0, 1 / n_prev); LeCun et al. (1998), "Efficient BackProp", eq. 16."""
     return math.sqrt(1 / shape[1]) * rng.standard_normal(shape)
 
 
-def orthogonal(shape: tuple[int, int], rng: np.random.Generator) -> Any:
+def orthogonal(shape: tuple[int, ...], rng: np.random.Generator) -> Any:
     """Rows, or columns, of length one at right angles; Saxe et al. (2014)."""
     n, k = max(shape), min(shape)
     Q, R = np.linalg.qr(rng.standard_normal((n, k)))

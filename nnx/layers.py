@@ -1,15 +1,19 @@
 """The lecture's building blocks: forward takes A[l-1] and gives A[l] and a cache; backward takes
-dA[l] and the cache and gives dA[l-1], dW[l], db[l]."""
+dA[l] and the cache and gives dA[l-1], dW[l], db[l]. `Layer` is the protocol of one's own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from nnx.backends import backend_of
 from nnx.backends.errors import DataError, ShapeError
 from nnx.backends.reference.activations import Activation, get_activation
-from nnx.initialisers import Initialiser, get_initialiser
+from nnx.initialisers import Initialiser, get_initialiser, zeros
+from nnx.inputs import check_number
+from nnx.parameters import Parameter
 
 Array = Any
 
@@ -97,9 +101,64 @@ def dense_backward(dA: Array, cache: DenseCache) -> tuple[Array, Array, Array]:
     return linear_backward(backend.activation_backward(cache.activation, dA, kept), cache)
 
 
+class Layer(ABC):
+    """One layer of a network; a subclass is a layer of one's own.
+
+    `units` is n[l], the height of the layer's output A[l] (n[l], m). Make the subclass a
+    dataclass with plain fields, and `Network.save` can describe it.
+
+    Examples
+    --------
+    A layer that multiplies each input by a learned number:
+
+    >>> from dataclasses import dataclass
+    >>> import nnx
+    >>> @dataclass(frozen=True)
+    ... class Scale(nnx.Layer):
+    ...     units: int
+    ...
+    ...     def parameters(self, n_prev):
+    ...         ones = lambda shape, rng: 1.0
+    ...         return {"s": nnx.Parameter((self.units, 1), ones, penalised=False)}
+    ...
+    ...     def forward(self, parameters, A_prev, key):
+    ...         return parameters["s"] * A_prev, (A_prev, parameters["s"])
+    ...
+    ...     def backward(self, dA, cache):
+    ...         A_prev, s = cache
+    ...         return s * dA, {"s": (dA * A_prev).mean(axis=1, keepdims=True)}
+    >>> net = nnx.Network([Scale(3), nnx.Dense(1)], n_x=3, device="cpu")
+    >>> list(net.parameters)
+    ['s1', 'W2', 'b2']
+    """
+
+    units: int
+
+    @abstractmethod
+    def parameters(self, n_prev: int) -> Mapping[str, Parameter]:
+        """Return the parameters of a layer with `n_prev` inputs, by name."""
+
+    @abstractmethod
+    def forward(
+        self, parameters: Mapping[str, Array], A_prev: Array, key: int | None
+    ) -> tuple[Array, Any]:
+        """A_prev (n_prev, m) -> A (units, m), and the cache that `backward` needs.
+
+        `key` is None outside training; in training it is a 64-bit number that differs from layer
+        to layer and from step to step, for whatever is random.
+        """
+
+    @abstractmethod
+    def backward(self, dA: Array, cache: Any) -> tuple[Array, Mapping[str, Array]]:
+        """DA (units, m) -> dA_prev (n_prev, m), and the gradients by parameter name.
+
+        dA is per example, not divided by m; the gradients are means over the m examples.
+        """
+
+
 @dataclass(frozen=True)
-class Dense:
-    """A fully connected layer of `units` units.
+class Dense(Layer):
+    """A fully connected layer of `units` units, with W (units, n_prev) and b (units, 1).
 
     Parameters
     ----------
@@ -116,12 +175,12 @@ class Dense:
     units: int
     activation: str | Activation = "identity"
     keep_prob: float = 1.0
-    initialiser: str | Initialiser | None = field(default=None)
+    initialiser: str | Initialiser | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.units, bool) or not isinstance(self.units, int) or self.units < 1:
-            raise DataError(f"Dense: units must be a positive integer, got {self.units!r}")
-        if not 0 < self.keep_prob <= 1:
+        check_number("Dense: units", self.units, 1, whole=True)
+        check_number("Dense: keep_prob", self.keep_prob, 0, strict=True)
+        if self.keep_prob > 1:
             raise DataError(f"Dense: keep_prob must be in (0, 1], got {self.keep_prob!r}")
         get_initialiser(self.initialiser, self.g)
 
@@ -129,3 +188,25 @@ class Dense:
     def g(self) -> Activation:
         """The activation as an object."""
         return get_activation(self.activation)
+
+    def parameters(self, n_prev: int) -> Mapping[str, Parameter]:
+        """W (units, n_prev), b (units, 1)."""
+        initialiser = get_initialiser(self.initialiser, self.g)
+        return {
+            "W": Parameter((self.units, n_prev), initialiser, penalised=True),
+            "b": Parameter((self.units, 1), zeros, penalised=False),
+        }
+
+    def forward(
+        self, parameters: Mapping[str, Array], A_prev: Array, key: int | None
+    ) -> tuple[Array, DenseCache]:
+        """`dense_forward`, with dropout where there is a key."""
+        keep_prob = 1.0 if key is None else self.keep_prob
+        return dense_forward(
+            parameters["W"], parameters["b"], A_prev, self.g, keep_prob=keep_prob, key=key or 0
+        )
+
+    def backward(self, dA: Array, cache: DenseCache) -> tuple[Array, Mapping[str, Array]]:
+        """`dense_backward`."""
+        dA_prev, dW, db = dense_backward(dA, cache)
+        return dA_prev, {"W": dW, "b": db}

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
-from nnx.backends.errors import DataError
+from nnx.inputs import check_number
 
 
 class Schedule(ABC):
@@ -27,8 +27,7 @@ class Constant(Schedule):
     learning_rate: float
 
     def __post_init__(self) -> None:
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise DataError(f"learning_rate must be a positive number, got {self.learning_rate!r}")
+        check_number("learning_rate", self.learning_rate, 0, strict=True)
 
     def __call__(self, e: float) -> float:
         """Return alpha."""
@@ -43,6 +42,11 @@ class StepDecay(Schedule):
     factor: float = 0.5
     every: float = 10.0
 
+    def __post_init__(self) -> None:
+        check_number("learning_rate", self.learning_rate, 0, strict=True)
+        check_number("factor", self.factor, 0, strict=True)
+        check_number("every", self.every, 0, strict=True)
+
     def __call__(self, e: float) -> float:
         """Return alpha(e)."""
         return float(self.learning_rate * self.factor ** (e // self.every))
@@ -56,6 +60,11 @@ class Cosine(Schedule):
     epochs: float
     final: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_number("learning_rate", self.learning_rate, 0, strict=True)
+        check_number("epochs", self.epochs, 0, strict=True)
+        check_number("final", self.final, 0)
+
     def __call__(self, e: float) -> float:
         """Return alpha(e)."""
         x = min(e / self.epochs, 1.0)
@@ -68,6 +77,9 @@ class Warmup(Schedule):
 
     schedule: Schedule
     epochs: float
+
+    def __post_init__(self) -> None:
+        check_number("epochs", self.epochs, 0, strict=True)
 
     def __call__(self, e: float) -> float:
         """Return alpha(e)."""
@@ -85,6 +97,9 @@ class InverseScaling(Schedule):
     learning_rate: float
     power: float = 0.5
 
+    def __post_init__(self) -> None:
+        check_number("learning_rate", self.learning_rate, 0, strict=True)
+
     def __call__(self, e: float) -> float:
         """Return alpha(e)."""
         return float(self.learning_rate / (1 + e) ** self.power)
@@ -100,6 +115,12 @@ class OnPlateau(Schedule):
     min_delta: float = 1e-4
     _best: float = field(default=math.inf, init=False)
     _waited: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        check_number("learning_rate", self.learning_rate, 0, strict=True)
+        check_number("factor", self.factor, 0, strict=True)
+        check_number("patience", self.patience, 1, whole=True)
+        check_number("min_delta", self.min_delta, 0)
 
     def __call__(self, e: float) -> float:
         """Return the present alpha."""

@@ -206,13 +206,13 @@ ACTIVATIONS: dict[str, Activation] = {
     "selu": Elementwise(
         "selu",
         lambda xp, Z: _SELU_SCALE * _elu(xp, Z, _SELU_ALPHA),
-        lambda xp, A: xp.where(
-            A > 0, xp.full_like(A, _SELU_SCALE), A + _SELU_SCALE * _SELU_ALPHA
-        ),
+        lambda xp, A: xp.where(A > 0, xp.full_like(A, _SELU_SCALE), A + _SELU_SCALE * _SELU_ALPHA),
         range=(-_SELU_SCALE * _SELU_ALPHA, math.inf),
         builtin="selu",
     ),
-    "gelu": Elementwise("gelu", _gelu, _gelu_derivative, "Z", range=(-0.2, math.inf), builtin="gelu"),
+    "gelu": Elementwise(
+        "gelu", _gelu, _gelu_derivative, "Z", range=(-0.2, math.inf), builtin="gelu"
+    ),
     "silu": Elementwise(
         "silu",
         lambda xp, Z: Z * sigmoid(xp, Z),

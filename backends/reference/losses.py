@@ -63,7 +63,10 @@ def _mean_over_outputs(xp: Namespace, E: Array) -> Array:
 def _clip(xp: Namespace, A: Array) -> Array:
     """Keep A away from 0 and 1, so that a logarithm and a quotient stay finite."""
     info = xp.finfo(A.dtype)
-    low, high = xp.full_like(A, float(info.smallest_normal)), xp.full_like(A, 1 - float(info.eps) / 2)
+    low, high = (
+        xp.full_like(A, float(info.smallest_normal)),
+        xp.full_like(A, 1 - float(info.eps) / 2),
+    )
     return xp.minimum(xp.maximum(A, low), high)
 
 

@@ -1,0 +1,247 @@
+// The elementwise tails of the primitives, fused: one kernel per line of nnx.backends.reference.
+//
+// A matrix (n, m) is stored with each column, one example, contiguous: element (i, j) is x[j * n + i].
+// T is float or double. A null pointer stands for an array that is not wanted. Kernels use neither
+// shared memory nor barriers and no header, so that a C++ compiler for the CPU can build them too.
+
+typedef long long i64;
+typedef unsigned long long u64;
+
+// One thread handles the elements begin(), begin() + stride(), ... below a size.
+__device__ inline i64 begin() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
+__device__ inline i64 stride() { return (i64)gridDim.x * blockDim.x; }
+
+// As NumPy's maximum, and unlike fmax: NaN wins.
+template <class T> __device__ inline T maximum(T a, T b) { return a > b || a != a ? a : b; }
+
+// -- activations: A = g(Z), and g' from the cache c, which is A or Z as the reference has it --------
+
+template <class T> __device__ inline T sigmoid(T z) {
+  T e = exp(-fabs(z));  // exp is only taken of numbers below zero
+  return (z >= T(0) ? T(1) : e) / (T(1) + e);
+}
+
+template <class T> __device__ inline T elu(T z, T alpha) { return z > T(0) ? z : alpha * expm1(z); }
+
+struct Identity {
+  template <class T> static __device__ T forward(T z, T) { return z; }
+  template <class T> static __device__ T derivative(T, T) { return T(1); }
+};
+
+struct Sigmoid {
+  template <class T> static __device__ T forward(T z, T) { return sigmoid(z); }
+  template <class T> static __device__ T derivative(T a, T) { return a * (T(1) - a); }
+};
+
+struct Tanh {
+  template <class T> static __device__ T forward(T z, T) { return tanh(z); }
+  template <class T> static __device__ T derivative(T a, T) { return T(1) - a * a; }
+};
+
+struct Relu {
+  template <class T> static __device__ T forward(T z, T) { return maximum(z, T(0)); }
+  template <class T> static __device__ T derivative(T a, T) { return a > T(0) ? T(1) : T(0); }
+};
+
+struct LeakyRelu {
+  template <class T> static __device__ T forward(T z, T alpha) { return z > T(0) ? z : alpha * z; }
+  template <class T> static __device__ T derivative(T a, T alpha) { return a > T(0) ? T(1) : alpha; }
+};
+
+struct Elu {
+  template <class T> static __device__ T forward(T z, T alpha) { return elu(z, alpha); }
+  template <class T> static __device__ T derivative(T a, T alpha) {
+    return a > T(0) ? T(1) : a + alpha;
+  }
+};
+
+struct Selu {
+  static constexpr double ALPHA = 1.6732632423543772, SCALE = 1.0507009873554805;
+  template <class T> static __device__ T forward(T z, T) { return T(SCALE) * elu(z, T(ALPHA)); }
+  template <class T> static __device__ T derivative(T a, T) {
+    return a > T(0) ? T(SCALE) : a + T(SCALE * ALPHA);
+  }
+};
+
+struct Gelu {  // the tanh form; C = sqrt(2 / pi)
+  static constexpr double C = 0.79788456080286541, K = 0.044715;
+  template <class T> static __device__ T inner(T z) { return tanh(T(C) * (z + T(K) * z * z * z)); }
+  template <class T> static __device__ T forward(T z, T) { return T(0.5) * z * (T(1) + inner(z)); }
+  template <class T> static __device__ T derivative(T z, T) {
+    T t = inner(z);
+    return T(0.5) * (T(1) + t) +
+           T(0.5) * z * (T(1) - t * t) * T(C) * (T(1) + T(3 * K) * z * z);
+  }
+};
+
+struct Silu {
+  template <class T> static __device__ T forward(T z, T) { return z * sigmoid(z); }
+  template <class T> static __device__ T derivative(T z, T) {
+    T s = sigmoid(z);
+    return s * (T(1) + z * (T(1) - s));
+  }
+};
+
+struct Softplus {
+  template <class T> static __device__ T forward(T z, T) {
+    return maximum(z, T(0)) + log1p(exp(-fabs(z)));
+  }
+  template <class T> static __device__ T derivative(T a, T) { return -expm1(-a); }
+};
+
+struct Exponential {
+  template <class T> static __device__ T forward(T z, T) { return exp(z); }
+  template <class T> static __device__ T derivative(T a, T) { return a; }
+};
+
+// Z = product + b and A = g(Z); product may be Z or A itself.
+template <class T, class G>
+__global__ void forward(const T* product, const T* b, T* Z, T* A, T alpha, i64 n, i64 size) {
+  i64 row = begin() % n, step = stride() % n;
+  for (i64 k = begin(); k < size; k += stride()) {
+    T z = product[k] + b[row];
+    if (Z) Z[k] = z;
+    A[k] = G::forward(z, alpha);
+    row += step;
+    if (row >= n) row -= n;
+  }
+}
+
+// dZ = dA * g'; dZ may be dA itself.
+template <class T, class G>
+__global__ void backward(const T* dA, const T* cache, T* dZ, T alpha, i64 size) {
+  for (i64 k = begin(); k < size; k += stride()) dZ[k] = dA[k] * G::derivative(cache[k], alpha);
+}
+
+// The same for softmax, one thread per column.
+template <class T>
+__global__ void softmax_forward(const T* product, const T* b, T* Z, T* A, i64 n, i64 m) {
+  for (i64 j = begin(); j < m; j += stride()) {
+    const T* p = product + j * n;
+    T* a = A + j * n;
+    T top = p[0] + b[0], sum = 0;
+    for (i64 i = 0; i < n; ++i) {
+      T z = p[i] + b[i];
+      if (Z) Z[j * n + i] = z;
+      a[i] = z;
+      top = maximum(top, z);
+    }
+    for (i64 i = 0; i < n; ++i) sum += a[i] = exp(a[i] - top);
+    for (i64 i = 0; i < n; ++i) a[i] /= sum;
+  }
+}
+
+template <class T>
+__global__ void softmax_backward(const T* dA, const T* A, T* dZ, i64 n, i64 m) {
+  for (i64 j = begin(); j < m; j += stride()) {
+    T dot = 0;
+    for (i64 k = j * n; k < (j + 1) * n; ++k) dot += A[k] * dA[k];
+    for (i64 k = j * n; k < (j + 1) * n; ++k) dZ[k] = A[k] * (dA[k] - dot);
+  }
+}
+
+// -- losses: L (m,), weighted, and dZ from Z and A = g(Z), g the loss's link ------------------------
+// Targets are smoothed: y * keep + rest. weights (m,) may be null. One thread per column.
+
+template <class T> __device__ inline T target(const T* Y, i64 n, i64 i, i64 j) {
+  return Y[j * n + i];
+}
+template <class T> __device__ inline T target(const i64* labels, i64, i64 i, i64 j) {
+  return labels[j] == i ? T(1) : T(0);
+}
+
+template <class T>
+__global__ void binary_cross_entropy(const T* Z, const T* A, const T* Y, const T* weights, T* dZ,
+                                     T* L, T keep, T rest, i64 n, i64 m) {
+  for (i64 j = begin(); j < m; j += stride()) {
+    T s = weights ? weights[j] : T(1), sum = 0;
+    for (i64 k = j * n; k < (j + 1) * n; ++k) {
+      T y = Y[k] * keep + rest, z = Z[k];
+      sum += maximum(z, T(0)) - z * y + log1p(exp(-fabs(z)));
+      dZ[k] = (A[k] - y) * s;
+    }
+    L[j] = sum * s;
+  }
+}
+
+template <class T, class Target>
+__global__ void categorical_cross_entropy(const T* Z, const T* A, const Target* Y,
+                                          const T* weights, T* dZ, T* L, T keep, T rest, i64 n,
+                                          i64 m) {
+  for (i64 j = begin(); j < m; j += stride()) {
+    const T* z = Z + j * n;
+    T s = weights ? weights[j] : T(1), top = z[0], exps = 0, sum = 0;
+    for (i64 i = 1; i < n; ++i) top = maximum(top, z[i]);
+    for (i64 i = 0; i < n; ++i) exps += exp(z[i] - top);
+    T lse = log(exps);
+    for (i64 i = 0; i < n; ++i) {
+      T y = target<T>(Y, n, i, j) * keep + rest;
+      sum += y * (lse - (z[i] - top));
+      dZ[j * n + i] = (A[j * n + i] - y) * s;
+    }
+    L[j] = sum * s;
+  }
+}
+
+template <class T>
+__global__ void mean_squared_error(const T*, const T* A, const T* Y, const T* weights, T* dZ, T* L,
+                                   T, T, i64 n, i64 m) {
+  for (i64 j = begin(); j < m; j += stride()) {
+    T s = weights ? weights[j] : T(1), sum = 0;
+    for (i64 k = j * n; k < (j + 1) * n; ++k) {
+      T e = A[k] - Y[k];
+      sum += e * e;
+      dZ[k] = e * T(2.0 / n) * s;
+    }
+    L[j] = sum / T(n) * s;
+  }
+}
+
+// -- updates of the flat parameter vector ----------------------------------------------------------
+
+template <class T> __global__ void gradient_descent(T* theta, const T* g, T rate, i64 size) {
+  for (i64 k = begin(); k < size; k += stride()) theta[k] -= rate * g[k];
+}
+
+template <class T>
+__global__ void momentum(T* theta, const T* g, T* v, T rate, T beta, T nesterov, i64 size) {
+  for (i64 k = begin(); k < size; k += stride()) {
+    T speed = v[k] * beta - rate * g[k];
+    v[k] = speed;
+    theta[k] += nesterov != T(0) ? beta * speed - rate * g[k] : speed;
+  }
+}
+
+// beta_c stands for 1 - beta, which is rounded to T once, on the host.
+template <class T>
+__global__ void rmsprop(T* theta, const T* g, T* s, T rate, T beta, T beta_c, T epsilon, i64 size) {
+  for (i64 k = begin(); k < size; k += stride()) {
+    s[k] = s[k] * beta + beta_c * g[k] * g[k];
+    theta[k] -= rate * g[k] / (sqrt(s[k]) + epsilon);
+  }
+}
+
+// step and epsilon carry the bias corrections; shrink is 1 - learning_rate * weight_decay.
+template <class T>
+__global__ void adam(T* theta, const T* g, T* m, T* v, T step, T epsilon, T shrink, T beta1,
+                     T beta1_c, T beta2, T beta2_c, i64 size) {
+  for (i64 k = begin(); k < size; k += stride()) {
+    m[k] = m[k] * beta1 + beta1_c * g[k];
+    v[k] = v[k] * beta2 + beta2_c * g[k] * g[k];
+    theta[k] = theta[k] * shrink - step * m[k] / (sqrt(v[k]) + epsilon);
+  }
+}
+
+// -- dropout ----------------------------------------------------------------------------------------
+
+// A * D / keep_prob; SplitMix64 of (key, element number), as nnx.backends.reference.dropout has it.
+template <class T>
+__global__ void dropout(const T* A, T* out, u64 key, u64 threshold, T scale, i64 size) {
+  for (i64 k = begin(); k < size; k += stride()) {
+    u64 x = (u64)(k + 1) * 0x9E3779B97F4A7C15ULL + key;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
+    x ^= x >> 31;
+    out[k] = A[k] * ((x >> 32) < threshold ? T(1) : T(0)) * scale;
+  }
+}

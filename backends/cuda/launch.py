@@ -1,0 +1,80 @@
+"""The fused kernels of kernels.cu: what they are called, how they are compiled and launched."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+# NumPy's name of a dtype that has kernels -> C's.
+C_TYPES = {"float32": "float", "float64": "double"}
+
+# `Activation.builtin` -> the struct of kernels.cu; softmax has kernels of its own.
+STRUCTS = {
+    "identity": "Identity",
+    "sigmoid": "Sigmoid",
+    "tanh": "Tanh",
+    "relu": "Relu",
+    "leaky_relu": "LeakyRelu",
+    "elu": "Elu",
+    "selu": "Selu",
+    "gelu": "Gelu",
+    "silu": "Silu",
+    "softplus": "Softplus",
+    "exponential": "Exponential",
+}
+
+# Without contraction to fused multiply-adds a kernel rounds as the reference's lines do; these
+# kernels wait for memory, not for arithmetic. CuPy itself adds -ftz=true.
+OPTIONS = ("-std=c++17", "-fmad=false")
+
+_BLOCK = 256
+# Blocks beyond this only add to the cost of starting them: threads loop instead.
+_MAX_BLOCKS = 8192
+
+
+def kernel_source() -> str:
+    """Return the text of kernels.cu."""
+    return files(__package__).joinpath("kernels.cu").read_text(encoding="utf-8")
+
+
+def kernel_names() -> tuple[str, ...]:
+    """Return every instantiation that the backend launches, as C++ name expressions."""
+    names = []
+    for T in C_TYPES.values():
+        names += [f"{k}<{T}, {G}>" for k in ("forward", "backward") for G in STRUCTS.values()]
+        names += [f"{k}<{T}>" for k in ("softmax_forward", "softmax_backward", "dropout")]
+        names += [f"{k}<{T}>" for k in ("binary_cross_entropy", "mean_squared_error")]
+        names += [f"categorical_cross_entropy<{T}, {target}>" for target in (T, "i64")]
+        names += [f"{k}<{T}>" for k in ("gradient_descent", "momentum", "rmsprop", "adam")]
+    return tuple(names)
+
+
+@cache
+def _function(name: str) -> Any:
+    """Return a kernel; the first call compiles all of them (CuPy keeps the binary on disk)."""
+    return _module().get_function(name)
+
+
+@cache
+def _module() -> Any:
+    import cupy
+
+    return cupy.RawModule(code=kernel_source(), options=OPTIONS, name_expressions=kernel_names())
+
+
+def launch(name: str, size: int, *arguments: Any) -> None:
+    """Run a kernel on `size` elements or columns, on the current device and stream.
+
+    Parameters
+    ----------
+    name : str
+        One of `kernel_names()`.
+    size : int
+        The work to share out; with none, nothing is launched.
+    *arguments
+        Arrays go as pointers, None as a null pointer, NumPy scalars by value in their own type.
+    """
+    if size:
+        blocks = min(-(-size // _BLOCK), _MAX_BLOCKS)
+        _function(name)((blocks,), (_BLOCK,), arguments)

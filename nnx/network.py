@@ -1,0 +1,251 @@
+"""The network as users hold it: fit, predict, score, save, and the short forms of construction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal, Self
+
+from nnx.backends import Backend, exchange
+from nnx.backends.errors import DataError
+from nnx.backends.reference.activations import Activation
+from nnx.checkpoint import read, save
+from nnx.evaluation import outputs, score
+from nnx.history import History
+from nnx.inputs import check_X, labels_of
+from nnx.layers import Dense, Layer
+from nnx.model import Model
+from nnx.optimizers import LBFGS, Optimizer
+from nnx.summary import one_line, table
+from nnx.training import CallbackLike, Options, Run, prepare
+
+Array = Any
+
+
+class Network(Model):
+    """An L-layer network.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        Layers 1, ..., L.
+    n_x : int
+        Number of inputs.
+    loss : str or Loss, optional
+        By default what the output activation stands for: categorical cross-entropy for softmax,
+        binary cross-entropy for sigmoid, Poisson for exponential, else mean squared error.
+    device : str
+        "cpu", "cuda", "cuda:1", or "auto": a GPU where there is one.
+    dtype : {"float32", "float64"}
+    seed : int
+        Decides initial weights, shuffles and dropout, alike on every device.
+    l2, l1 : float
+        The lambdas of the penalties l2/(2m) sum of w^2 and l1/m sum of |w| on the weights.
+
+    Raises
+    ------
+    NnxError
+        For a setting that cannot be, before anything is allocated.
+
+    Examples
+    --------
+    >>> import nnx
+    >>> nnx.Network([nnx.Dense(4, "tanh"), nnx.Dense(1, "sigmoid")], n_x=2, device="cpu")
+    Network(2 -> 4 tanh -> 1 sigmoid, binary_cross_entropy, float32 on cpu)
+    """
+
+    _run: Run | None = None
+
+    def __repr__(self) -> str:
+        return one_line(self)
+
+    def summary(self) -> str:
+        """Return a table of the layers: shapes, parameters, FLOPs and bytes per example."""
+        return table(self)
+
+    def fit(
+        self,
+        X: Any,
+        Y: Any,
+        *,
+        epochs: int = 10,
+        batch_size: int | Literal["all"] | None = None,
+        optimizer: str | Optimizer | LBFGS | None = None,
+        validation: tuple[Any, Any] | float | None = None,
+        callbacks: Sequence[CallbackLike] = (),
+        shuffle: bool = True,
+        progress: bool = False,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        resume: bool = False,
+    ) -> History:
+        """Train the network, from the parameters that it has.
+
+        Parameters
+        ----------
+        X : array_like (n_x, m)
+            One example per column; NumPy, CuPy, PyTorch, JAX, lists, ...
+        Y : array_like
+            Labels (m,); one-hot columns, yes/no answers or values (n_y, m).
+        epochs : int
+            How often each example is seen.
+        batch_size : int or "all", optional
+            Examples per step; by default min(200, m).
+        optimizer : str or Optimizer or LBFGS, optional
+            By default Adam.
+        validation : (X, Y) or float, optional
+            Validation data, or the fraction of the examples to hold out.
+        callbacks : sequence of Callback or callable (net, history) -> bool
+            Called after each epoch; True stops.
+        shuffle : bool
+            Whether each epoch takes the examples in a new order.
+        progress : bool
+            Whether to show a progress bar (extra `progress`).
+        sample_weight : array_like (m,), optional
+            Scaled to mean one in each batch.
+        class_weight : mapping class -> float, optional
+            Multiplies the weights of the examples of a class.
+        resume : bool
+            Whether to go on with the last run: its optimizer, its state and its history.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        NnxError
+            For data or settings that do not fit, before the first step.
+        """
+        options = Options(epochs, batch_size, tuple(callbacks), shuffle, progress)
+        if resume and self._run is None:
+            raise DataError("resume=True, but there is no earlier fit to go on with")
+        if resume and optimizer is not None:
+            raise DataError("resume=True goes on with the last optimizer; do not pass another")
+        run = self._run if resume and self._run else Run(self, optimizer)
+        data, held_out = prepare(self, X, Y, validation, sample_weight, class_weight)
+        self._run = run
+        run.train(data, held_out, options)
+        return run.history
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return A[L] (n_y, m) for X (n_x, m): probabilities, or values for regression.
+
+        The result is the kind of array that X is, on the device of X.
+        """
+        checked = check_X(X, self.n_x, self.backend, self.dtype)
+        return exchange.like(outputs(self, checked), X)
+
+    def predict(self, X: Any) -> Array:
+        """Return the class of each example, or the values.
+
+        X (n_x, m) -> class indices (m,); for several yes/no answers 0 or 1, (n_y, m); for
+        regression values (n_y, m). The result is the kind of array that X is.
+        """
+        checked = check_X(X, self.n_x, self.backend, self.dtype)
+        A_L = outputs(self, checked)
+        labels = labels_of(A_L, self.loss, self.backend)
+        return exchange.like(A_L if labels is None else labels, X)
+
+    def score(self, X: Any, Y: Any) -> float:
+        """Return the accuracy, or R^2 for regression, for X (n_x, m) and Y as `fit` takes it."""
+        checked = check_X(X, self.n_x, self.backend, self.dtype)
+        Y = self.check_Y(Y, checked.shape[1])
+        return score(self, outputs(self, checked), Y)
+
+    def copy(self, *, device: str | Backend | None = None, dtype: str | None = None) -> Self:
+        """Return an equal network with its own parameters, on another device or in another dtype."""
+        new = super().copy(device=device, dtype=dtype)
+        new._run = None
+        return new
+
+    def to(self, device: str | Backend) -> Self:
+        """Return the network on `device`: itself where it is there already, else a copy."""
+        copied = self.copy(device=device)
+        return self if copied.backend is self.backend else copied
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the network to a safetensors file, whole or not at all; `nnx.load` reads it.
+
+        The optimizer's state is not kept.
+        """
+        save(self, path)
+
+
+def load(
+    path: str | PathLike[str],
+    *,
+    device: str | Backend = "auto",
+    custom: Sequence[Any] = (),
+) -> Network:
+    """Read a network that `Network.save` wrote. Nothing is unpickled.
+
+    Parameters
+    ----------
+    path : path
+    device : str
+    custom : sequence
+        The activations, losses (objects with a `name`), initialisers (functions) and layer
+        classes of one's own that the network uses.
+
+    Raises
+    ------
+    CheckpointError
+        Where the file is no such network, or names something that `custom` lacks.
+    """
+    settings, parameters = read(path, custom)
+    net = Network(**settings, device=device)
+    for name, view in net.parameters.items():
+        view[...] = net.backend.asarray(parameters[name], net.dtype)
+    return net
+
+
+def MLP(
+    n: Sequence[int],
+    *,
+    hidden: str | Activation | Sequence[str | Activation] = "relu",
+    output: str | Activation = "softmax",
+    keep_prob: float = 1.0,
+    initialiser: str | Callable[..., Any] | None = None,
+    **network: Any,
+) -> Network:
+    """Return a network of dense layers of n = [n_x, n[1], ..., n_y] units.
+
+    Parameters
+    ----------
+    n : sequence of int
+    hidden : str or Activation, or one for each hidden layer
+    output : str or Activation
+    keep_prob : float
+        Of the hidden layers' dropout.
+    initialiser : str or callable, optional
+    **network
+        As for `Network`: loss, device, dtype, seed, l2, l1.
+
+    Examples
+    --------
+    >>> MLP([784, 128, 10], device="cpu")
+    Network(784 -> 128 relu -> 10 softmax, categorical_cross_entropy, float32 on cpu)
+    """
+    if len(n) < 2:
+        raise DataError(f"n must be [n_x, ..., n_y], two numbers or more; got {list(n)!r}")
+    inner = list(n[1:-1])
+    each = [hidden] * len(inner) if isinstance(hidden, str | Activation) else list(hidden)
+    if len(each) != len(inner):
+        raise DataError(f"hidden has {len(each)} activations for {len(inner)} hidden layers")
+    layers: list[Layer] = [
+        Dense(units, g, keep_prob, initialiser) for units, g in zip(inner, each, strict=True)
+    ]
+    return Network([*layers, Dense(n[-1], output, 1.0, initialiser)], n_x=n[0], **network)
+
+
+def LogisticRegression(n_x: int, n_y: int = 1, **network: Any) -> Network:
+    """Return the network with L = 1: one sigmoid unit, or softmax for n_y > 1; it starts at zero.
+
+    Examples
+    --------
+    >>> LogisticRegression(12288, device="cpu")
+    Network(12288 -> 1 sigmoid, binary_cross_entropy, float32 on cpu)
+    """
+    output = "sigmoid" if n_y == 1 else "softmax"
+    return Network([Dense(n_y, output, 1.0, "zeros")], n_x=n_x, **network)
