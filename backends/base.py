@@ -163,7 +163,7 @@ class Backend:
     def weight_gradient(
         self, dZ: Array, A_prev: Array, *, dW: Array | None = None, db: Array | None = None
     ) -> tuple[Array, Array]:
-        """dW[l] = 1/m dZ[l] A[l-1]^T, (n, n_prev); db[l] = 1/m sum of dZ[l] over examples, (n, 1)."""
+        """dW[l] = 1/m dZ[l] A[l-1]^T, (n, n_prev); db[l] = 1/m sum of dZ[l], (n, 1)."""
         w, v = dense.weight_gradient(self.xp, dZ, A_prev)
         return self._put(w, dW), self._put(v, db)
 

@@ -22,7 +22,7 @@ class DTypeError(NnxError, TypeError):
 
 
 class DataError(NnxError, ValueError):
-    """A value is out of range: NaN in the input, an empty batch, an unknown label, a bad setting."""
+    """A value is out of range: NaN in the input, an empty batch, a label, a bad setting."""
 
 
 class UnknownNameError(NnxError, ValueError):

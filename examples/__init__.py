@@ -3,25 +3,15 @@
 from importlib import import_module
 from typing import Any
 
-from nnx.errors import unknown_name
-
-_MODULES = {
-    "flower": "logistic_vs_network",
-    "loop": "loop_vs_vectorized",
-    "zeros": "zero_initialisation",
-    "linear": "linear_activations",
-    "houses": "house_prices",
-    "depth": "deep_vs_shallow",
-    "digits": "digits",
-}
+from nnx.backends.errors import unknown_name
 
 EXAMPLES = {
     "flower": "one hidden layer learns the flower that logistic regression cannot",
     "loop": "the loop over m examples against one matrix product: same numbers, measured speed",
     "zeros": "why weights start at random: from zeros, all hidden units stay equal",
     "linear": "without non-linear activations a deep network is no better than one layer",
-    "houses": "house prices: a network of hidden features against linear regression",
-    "depth": "parity of bits: what a deep narrow network needs, and what training finds",
+    "houses": "house prices: from one ReLU unit to a network with hidden features",
+    "depth": "parity of bits: what a deep network needs, what a shallow one, and what each learns",
     "digits": "handwritten digits, more than 97 % of unseen ones right in seconds",
 }
 
@@ -37,5 +27,5 @@ def run(name: str, **options: Any) -> dict[str, float]:
     """
     if name not in EXAMPLES:
         raise unknown_name("example", name, EXAMPLES)
-    numbers: dict[str, float] = import_module(f"nnx.examples.{_MODULES[name]}").main(**options)
+    numbers: dict[str, float] = import_module(f"nnx.examples.{name}").main(**options)
     return numbers

@@ -1,4 +1,4 @@
-"""What can watch a training run: any function f(net, history), or a `Callback` such as EarlyStopping."""
+"""What can watch a training run: a function f(net, history), or a `Callback`: EarlyStopping."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ class EarlyStopping(Callback):
 
     def _reset(self) -> None:
         self.best, self.best_epoch = self._sign * math.inf, 0
-        self._waited, self._theta = 0, None
+        self._waited = 0
+        self._theta: Any = None
 
     def start(self, net: Model) -> None:
         """Forget an earlier run."""
@@ -92,4 +93,4 @@ class EarlyStopping(Callback):
         """Put the best parameters back."""
         if self._theta is not None:
             net.theta[...] = self._theta
-            self._theta: Any = None
+            self._theta = None

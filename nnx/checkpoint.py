@@ -164,8 +164,8 @@ def _check_parameters(settings: Mapping[str, Any], parameters: Mapping[str, Any]
 
 
 def _settings(description: Mapping[str, Any], custom: Sequence[Any]) -> dict[str, Any]:
-    known = {
-        getattr(thing, "name", None) or getattr(thing, "__name__", ""): thing for thing in custom
+    known: dict[str, Any] = {
+        getattr(thing, "name", None) or thing.__name__: thing for thing in custom
     }
     settings = {key: description[key] for key in ("n_x", "dtype", "seed", "l2", "l1")}
     settings["layers"] = [_read_layer(layer, known) for layer in description["layers"]]

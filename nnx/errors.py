@@ -9,6 +9,7 @@ from nnx.backends.errors import (
     NnxError,
     ShapeError,
     UnknownNameError,
+    unknown_name,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "NnxError",
     "ShapeError",
     "UnknownNameError",
+    "unknown_name",
 ]

@@ -59,7 +59,7 @@ INITIALISERS: dict[str, Initialiser] = {
 
 
 def get_initialiser(initialiser: str | Initialiser | None, activation: Activation) -> Initialiser:
-    """Return the initialiser of that name; None gives He for ReLU's kin, LeCun for SELU, else Glorot."""
+    """Return the initialiser; None gives He for ReLU and its kin, LeCun for SELU, else Glorot."""
     if initialiser is None:
         kin = {"relu", "leaky_relu", "elu", "gelu", "silu", "softplus"}
         name = activation.builtin

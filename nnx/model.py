@@ -127,7 +127,7 @@ class Model:
         ]
 
     def copy(self, *, device: str | Backend | None = None, dtype: str | None = None) -> Self:
-        """Return an equal network with its own parameters, on another device or in another dtype."""
+        """Return an equal network with parameters of its own, on `device`, in `dtype`."""
         new = copy.copy(self)
         new.backend = self.backend if device is None else get_backend(device)
         new.dtype = self.dtype if dtype is None else _checked_dtype(dtype)
@@ -170,7 +170,7 @@ class Model:
             self._check_input(A, number)
             A, cache = layer.forward(self.vector.layers[number - 1], A, key)
             caches.append(cache)
-        if tuple(A.shape)[0] != self.n_y:
+        if A.ndim != 2 or A.shape[0] != self.n_y:
             raise ShapeError(
                 f"layer {self.L} has {self.n_y} units, so it must return A[{self.L}] of shape "
                 f"({self.n_y}, m); got {tuple(A.shape)}"

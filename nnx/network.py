@@ -154,7 +154,7 @@ class Network(Model):
         return score(self, outputs(self, checked), Y)
 
     def copy(self, *, device: str | Backend | None = None, dtype: str | None = None) -> Self:
-        """Return an equal network with its own parameters, on another device or in another dtype."""
+        """Return an equal network with parameters of its own, on `device`, in `dtype`."""
         new = super().copy(device=device, dtype=dtype)
         new._run = None
         return new
@@ -202,9 +202,9 @@ def load(
 
 def MLP(
     n: Sequence[int],
-    *,
     hidden: str | Activation | Sequence[str | Activation] = "relu",
     output: str | Activation = "softmax",
+    *,
     keep_prob: float = 1.0,
     initialiser: str | Callable[..., Any] | None = None,
     **network: Any,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nnx.backends.errors import ShapeError
+from nnx.backends.errors import DataError, ShapeError
 from nnx.backends.reference.activations import IDENTITY, Activation
 from nnx.backends.reference.dropout import make_key
 from nnx.backends.reference.updates import clip_norm
@@ -71,7 +71,7 @@ class TrainingStep:
         state: OptimizerState | None = None,
     ) -> None:
         self.model, self.m = model, m
-        self.optimizer = get_optimizer(optimizer)
+        self.optimizer = _stepwise(optimizer)
         self.state = OptimizerState(model, self.optimizer) if state is None else state
         dense = [layer for layer in model.layers if isinstance(layer, Dense)]
         self._program = _DenseProgram(model, dense, m) if len(dense) == model.L else None
@@ -135,6 +135,13 @@ class TrainingStep:
             learning_rate,
             state.t,
         )
+
+
+def _stepwise(optimizer: str | Optimizer | None) -> Optimizer:
+    found = get_optimizer(optimizer)
+    if isinstance(found, Optimizer):
+        return found
+    raise DataError(f"{found} takes no single steps; pass it to Network.fit")
 
 
 class _DenseProgram:

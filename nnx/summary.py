@@ -27,7 +27,9 @@ def table(model: Model) -> str:
     layer 1, which needs no dA[0]. Bytes are those of A[l] and, in training, of dZ[l].
     """
     size = np.dtype(model.dtype).itemsize
-    rows = [("layer", "units", "parameters", "count", "FLOP forward", "FLOP training", "bytes")]
+    rows: list[tuple[str, ...]] = [
+        ("layer", "units", "parameters", "count", "FLOP forward", "FLOP training", "bytes")
+    ]
     totals = np.zeros(4, dtype=np.int64)
     for number, layer in enumerate(model.layers, 1):
         views = model.vector.layers[number - 1]

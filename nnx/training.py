@@ -213,7 +213,8 @@ class _Callbacks:
 
     def stop(self) -> bool:
         """Whether any of them wants to stop; each is asked."""
-        return any([bool(callback(self._model, self._history)) for callback in self._callbacks])
+        answers = [callback(self._model, self._history) for callback in self._callbacks]
+        return any(answers)
 
     def __exit__(self, *_: object) -> None:
         for callback in self._callbacks:

@@ -52,7 +52,7 @@ def keep_mask(xp: Namespace, key: int, n: int, m: int, keep_prob: float, device:
 
 
 def dropout(xp: Namespace, A: Array, key: int, keep_prob: float) -> Array:
-    """A * D / keep_prob, D the mask of `key`. Forward takes A, backward dA: the formula is the same.
+    """A * D / keep_prob, D the mask of `key`. Forward takes A, backward dA, by the same formula.
 
     A (n, m). Srivastava et al. (2014), in the inverted form of the lecture course.
     """

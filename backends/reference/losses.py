@@ -192,7 +192,7 @@ class MeanAbsoluteError(Loss):
 
 @dataclass(frozen=True)
 class Huber(Loss):
-    """L = 1/n_y sum_j h(a_j - y_j); h(e) = e^2 / 2 where |e| <= delta, else delta |e| - delta^2 / 2.
+    """L = 1/n_y sum_j h(a_j - y_j); h(e) = e^2/2 where |e| <= delta, else delta |e| - delta^2/2.
 
     Huber (1964), "Robust estimation of a location parameter", eq. 3.3.
     """
@@ -219,7 +219,7 @@ class Huber(Loss):
 
 @dataclass(frozen=True)
 class Poisson(Loss):
-    """L = 1/n_y sum_j (a_j - y_j log a_j) for counts y; the part that depends on y alone is left out.
+    """L = 1/n_y sum_j (a_j - y_j log a_j) for counts y; what depends on y alone is left out.
 
     With the exponential activation: L = exp(z) - y z and dZ = (A - Y)/n_y.
     """

@@ -139,7 +139,8 @@ class AdamRule(UpdateRule):
     """Kingma & Ba (2015), "Adam", algorithm 1; with `weight_decay` AdamW.
 
     m := beta1 m + (1 - beta1) g; v := beta2 v + (1 - beta2) g^2; with the bias corrections
-    m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t): theta := theta - alpha m^ / (sqrt(v^) + epsilon).
+    m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t):
+    theta := theta - alpha m^ / (sqrt(v^) + epsilon).
     AdamW (Loshchilov & Hutter, 2019, algorithm 2) first shrinks theta by alpha * weight_decay.
     """
 

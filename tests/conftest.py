@@ -1,0 +1,25 @@
+"""What all tests share: the devices, and skipping of GPU tests where there is no GPU."""
+
+import os
+
+import array_api_strict
+import pytest
+
+from nnx.backends import Backend, register_backend
+from nnx.backends.cuda import why_unusable
+
+register_backend("strict", lambda device: Backend(array_api_strict, device))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a GPU test with the reason why no GPU can be used, unless one is required."""
+    if item.get_closest_marker("gpu") and not os.environ.get("NNX_REQUIRE_GPU"):
+        reason = why_unusable()
+        if reason is not None:
+            pytest.skip(reason)
+
+
+@pytest.fixture(params=["cpu", "strict", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device; "strict" is array-api-strict through the reference backend."""
+    return str(request.param)
