@@ -82,9 +82,11 @@ def check_Y(Y: Any, loss: Loss, n_y: int, m: int, backend: Backend, dtype: str) 
 
 def _labels(A: Array, n_y: int, backend: Backend) -> Array:
     xp = backend.xp
+    if xp.isdtype(A.dtype, "real floating"):
+        _check_finite("Y", A, backend)
+        if not bool(xp.all(xp.floor(A) == A)):
+            raise DataError("labels in Y must be whole numbers")
     whole = xp.astype(A, xp.int64)
-    if not bool(xp.all(xp.astype(whole, A.dtype) == A)):  # NaN is not equal to itself
-        raise DataError("labels in Y must be whole numbers")
     low, high = int(xp.min(whole)), int(xp.max(whole))
     if low < 0 or high >= n_y:
         wrong = low if low < 0 else high

@@ -38,8 +38,8 @@ def huber(E: Any) -> Any:
 
 
 L: dict[str, Any] = {
-    "binary_cross_entropy": lambda A, Y: -anp.sum(
-        Y * anp.log(A) + (1 - Y) * anp.log(1 - A), axis=0
+    "binary_cross_entropy": lambda A, Y: (
+        -anp.sum(Y * anp.log(A) + (1 - Y) * anp.log(1 - A), axis=0)
     ),
     "categorical_cross_entropy": lambda A, Y: -anp.sum(Y * anp.log(A), axis=0),
     "mean_squared_error": lambda A, Y: anp.mean((A - Y) ** 2, axis=0),
