@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from importlib.metadata import entry_points
 
 from nnx.backends.base import Backend
 from nnx.backends.errors import DataError, DeviceError, DTypeError, unknown_name
@@ -53,6 +52,8 @@ def register_backend(name: str, factory: Factory) -> None:
 def _find(name: str) -> Factory:
     if name in _factories:
         return _factories[name]
+    from importlib.metadata import entry_points  # slow to import, and seldom needed
+
     plugins = {point.name: point for point in entry_points(group="nnx.backends")}
     if name not in plugins:
         raise unknown_name("device", name, {*_factories, *plugins, "auto"})
