@@ -1,0 +1,44 @@
+"""The README's code runs as it stands, and what it points to exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_there_is_an_example_for_each_of_the_four_users() -> None:
+    assert len(BLOCKS) == len(re.findall("^## For someone who", README, re.MULTILINE)) == 4
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_python_blocks_run(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NNX_DEVICE", "cpu")
+    exec(compile(BLOCKS[number], f"README block {number}", "exec"), {"__name__": "readme"})
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_links_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((ROOT / document).parent / target).exists(), target
+
+
+def test_the_extras_in_the_readme_are_those_of_the_project() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    paragraph = README.split("The extras:")[1].split("`nnx info`")[0]
+    assert set(re.findall(r"`(\w+)`", paragraph)) - {"nnx"} == set(project["optional-dependencies"])
+
+
+def test_the_make_targets_in_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"\bmake (\w+)", README):
+        assert re.search(rf"^{target}\b|^[\w ]*\b{target}\b.*:", makefile, re.MULTILINE), target
