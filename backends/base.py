@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from nnx.backends import exchange
@@ -66,7 +66,7 @@ class Backend:
         dtype : str, optional
             "float32", "float64", "int64", ...; by default that of `x`.
         copy : bool, optional
-            True always copies; None copies only where the device or the dtype makes it necessary.
+            True always copies; otherwise only where the device or the dtype makes it necessary.
 
         Raises
         ------
@@ -96,6 +96,10 @@ class Backend:
         return x
 
     # -- the device -----------------------------------------------------------------------------
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Make this the current device for a block of plain array operations."""
+        return nullcontext()
 
     def synchronize(self) -> None:
         """Wait until the device has done all that was asked of it."""

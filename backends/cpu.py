@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
 from nnx.backends import exchange
 from nnx.backends.base import Backend
 from nnx.backends.reference.activations import Activation
@@ -59,7 +60,7 @@ class CpuBackend(Backend):
         """A[l] = g[l](W[l] A[l-1] + b[l]); see `Backend.dense_forward`."""
         if A is None:
             A = self.empty((W.shape[0], A_prev.shape[1]), W.dtype.name)
-            Z = self.empty(A.shape, W.dtype.name)
+            Z = self.empty(A.shape, W.dtype.name) if Z is None else Z
         linear = A if Z is None else Z
         np.matmul(A_prev.T, W.T, out=linear.T)
         linear += b

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import numpy as np
+
 from nnx.backends.errors import DTypeError
 
 Array = Any
@@ -58,11 +59,11 @@ def to_numpy(x: Any) -> np.ndarray[Any, Any]:
     if isinstance(x, np.ndarray):
         array = x
     elif hasattr(x, "get") and on_cuda(x):  # CuPy
-        array = x.get()
+        array = x.get(order="A")
     elif on_cuda(x):  # PyTorch or JAX on a GPU: through CuPy, which then copies to the host
         from nnx.backends.cuda import from_dlpack
 
-        array = from_dlpack(x).get()
+        array = from_dlpack(x).get(order="A")
     elif hasattr(x, "__dlpack__"):
         array = np.from_dlpack(x)
     else:

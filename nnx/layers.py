@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from nnx.backends import backend_of
 from nnx.backends.errors import DataError, ShapeError
-from nnx.backends.reference.activations import Activation, get_activation
+from nnx.backends.reference.activations import IDENTITY, Activation, get_activation
 from nnx.initialisers import Initialiser, get_initialiser, zeros
 from nnx.inputs import check_number
 from nnx.parameters import Parameter
@@ -81,8 +81,9 @@ def dense_forward(
 
 def linear_backward(dZ: Array, cache: DenseCache) -> tuple[Array, Array, Array]:
     """dA[l-1] = W[l]^T dZ[l], dW[l] = 1/m dZ[l] A[l-1]^T, db[l] = 1/m sum dZ[l]."""
-    dW, db = backend_of(cache.W).weight_gradient(dZ, cache.A_prev)
-    return cache.W.T @ dZ, dW, db
+    backend = backend_of(cache.W)
+    dW, db = backend.weight_gradient(dZ, cache.A_prev)
+    return backend.dense_backward(cache.W, dZ, IDENTITY, cache.A_prev), dW, db
 
 
 def dense_backward(dA: Array, cache: DenseCache) -> tuple[Array, Array, Array]:

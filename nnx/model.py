@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -19,12 +20,34 @@ from nnx.penalties import Penalty
 
 Array = Any
 
+
+class _HasBackend(Protocol):
+    backend: Backend
+
+
+_M = TypeVar("_M", bound=_HasBackend)
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
 DTYPES = ("float32", "float64")
 _LOSS_OF_OUTPUT = {
     "softmax": "categorical_cross_entropy",
     "sigmoid": "binary_cross_entropy",
     "exponential": "poisson",
 }
+
+
+def on_its_device(
+    method: Callable[Concatenate[_M, _P], _R],
+) -> Callable[Concatenate[_M, _P], _R]:
+    """Run a method with its object's device as the current one."""
+
+    @wraps(method)
+    def wrapped(self: _M, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with self.backend.active():
+            return method(self, *args, **kwargs)
+
+    return wrapped
 
 
 class Caches(list[Any]):
@@ -137,6 +160,7 @@ class Model:
 
     # -- forward, cost, backward ----------------------------------------------------------------
 
+    @on_its_device
     def forward(
         self, X: Any, *, train: bool = False, t: int = 0, check: bool = True
     ) -> tuple[Array, Caches]:
@@ -188,6 +212,7 @@ class Model:
             whose = f"W[{number}] is {tuple(W.shape)}, so layer {number} needs"
         raise ShapeError(f"{whose} A[{number - 1}] of shape ({needed}, m); got {tuple(A.shape)}")
 
+    @on_its_device
     def cost(
         self, A_L: Array, Y: Any, *, caches: Sequence[Any] | None = None, sample_weight: Any = None
     ) -> float:
@@ -226,6 +251,7 @@ class Model:
         """Return the targets of m examples in the form that the loss reads; see `nnx.inputs`."""
         return check_Y(Y, self.loss, self.n_y, m, self.backend, self.dtype)
 
+    @on_its_device
     def backward(
         self, Y: Any, caches: Sequence[Any], *, sample_weight: Any = None
     ) -> Mapping[str, Array]:

@@ -14,7 +14,7 @@ from nnx.evaluation import outputs, score
 from nnx.history import History
 from nnx.inputs import check_X, labels_of
 from nnx.layers import Dense, Layer
-from nnx.model import Model
+from nnx.model import Model, on_its_device
 from nnx.optimizers import LBFGS, Optimizer
 from nnx.summary import one_line, table
 from nnx.training import CallbackLike, Options, Run, prepare
@@ -63,6 +63,7 @@ class Network(Model):
         """Return a table of the layers: shapes, parameters, FLOPs and bytes per example."""
         return table(self)
 
+    @on_its_device
     def fit(
         self,
         X: Any,
@@ -106,7 +107,8 @@ class Network(Model):
         class_weight : mapping class -> float, optional
             Multiplies the weights of the examples of a class.
         resume : bool
-            Whether to go on with the last run: its optimizer, its state and its history.
+            Whether to go on with the last run: its optimizer, its state and its history (L-BFGS
+            starts its curvature anew).
 
         Returns
         -------
@@ -128,6 +130,7 @@ class Network(Model):
         run.train(data, held_out, options)
         return run.history
 
+    @on_its_device
     def predict_proba(self, X: Any) -> Array:
         """Return A[L] (n_y, m) for X (n_x, m): probabilities, or values for regression.
 
@@ -136,6 +139,7 @@ class Network(Model):
         checked = check_X(X, self.n_x, self.backend, self.dtype)
         return exchange.like(outputs(self, checked), X)
 
+    @on_its_device
     def predict(self, X: Any) -> Array:
         """Return the class of each example, or the values.
 
@@ -147,6 +151,7 @@ class Network(Model):
         labels = labels_of(A_L, self.loss, self.backend)
         return exchange.like(A_L if labels is None else labels, X)
 
+    @on_its_device
     def score(self, X: Any, Y: Any) -> float:
         """Return the accuracy, or R^2 for regression, for X (n_x, m) and Y as `fit` takes it."""
         checked = check_X(X, self.n_x, self.backend, self.dtype)

@@ -9,7 +9,7 @@ from nnx.backends.reference.activations import IDENTITY, Activation
 from nnx.backends.reference.dropout import make_key
 from nnx.backends.reference.updates import clip_norm
 from nnx.layers import Dense
-from nnx.model import Model
+from nnx.model import Model, on_its_device
 from nnx.optimizers import Optimizer, get_optimizer
 from nnx.parameters import FlatVector
 
@@ -70,12 +70,13 @@ class TrainingStep:
         *,
         state: OptimizerState | None = None,
     ) -> None:
-        self.model, self.m = model, m
+        self.model, self.m, self.backend = model, m, model.backend
         self.optimizer = _stepwise(optimizer)
         self.state = OptimizerState(model, self.optimizer) if state is None else state
         dense = [layer for layer in model.layers if isinstance(layer, Dense)]
         self._program = _DenseProgram(model, dense, m) if len(dense) == model.L else None
 
+    @on_its_device
     def __call__(
         self,
         X: Array,
@@ -104,6 +105,7 @@ class TrainingStep:
         self.update(self.optimizer.schedule(0.0) if learning_rate is None else learning_rate)
         return J
 
+    @on_its_device
     def gradients(self, X: Array, Y: Array, weights: Array | None = None) -> Array:
         """Compute `state.gradient` and return J, leaving the parameters as they are."""
         if tuple(X.shape) != (self.model.n_x, self.m):
@@ -121,6 +123,7 @@ class TrainingStep:
             model.penalty.add_gradient(xp, model.theta[part], gradient.flat[part], self.m)
         return J
 
+    @on_its_device
     def update(self, learning_rate: float) -> None:
         """Move the parameters along the last gradient."""
         model, state = self.model, self.state

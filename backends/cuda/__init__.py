@@ -23,8 +23,9 @@ def why_unusable() -> str | None:
         return f"CuPy is installed but cannot be imported ({error}); reinstall it with {_EXTRAS}"
     if cupy.cuda.runtime.driverGetVersion() == 0:
         return (
-            "CuPy is installed (extra cuda12 or cuda13), but there is no NVIDIA driver: libcuda.so.1 "
-            "was not found. Install the driver, or run where it is (in a container: --gpus all)"
+            "CuPy is installed (extra cuda12 or cuda13), but there is no NVIDIA driver: "
+            "libcuda.so.1 was not found. Install the driver, or run where it is "
+            "(in a container: --gpus all)"
         )
     try:
         count = cupy.cuda.runtime.getDeviceCount()

@@ -7,7 +7,7 @@ them; everything else goes through the reference formulas. Nothing here waits fo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import array_api_compat.cupy
@@ -23,7 +23,7 @@ from nnx.backends.cuda.fused import (
     loss_kernel,
     update_kernel,
 )
-from nnx.backends.cuda.launch import C_TYPES, launch
+from nnx.backends.cuda.launch import C_TYPES, Kernels
 from nnx.backends.errors import DTypeError
 from nnx.backends.host import Memory
 from nnx.backends.reference.activations import Activation
@@ -45,6 +45,7 @@ class CudaBackend(Backend):
         super().__init__(array_api_compat.cupy, f"cuda:{index}")
         self.index = index
         self._gpu = cupy.cuda.Device(index)
+        self._launch = Kernels().launch
 
     # -- arrays ---------------------------------------------------------------------------------
 
@@ -101,6 +102,10 @@ class CudaBackend(Backend):
 
     # -- the device -----------------------------------------------------------------------------
 
+    def active(self) -> AbstractContextManager[Any]:
+        """Make this the current device for a block of plain array operations."""
+        return self._gpu  # type: ignore[no-any-return]
+
     def synchronize(self) -> None:
         """Wait until the GPU has done all that was asked of it."""
         self._gpu.synchronize()
@@ -132,14 +137,13 @@ class CudaBackend(Backend):
         """Return the GPU's name and compute capability, and the versions of what serves it."""
         runtime = cupy.cuda.runtime
         properties = runtime.getDeviceProperties(self.index)
-        versions = {"cuda_runtime": runtime.runtimeGetVersion()}
-        versions["cuda_driver"] = runtime.driverGetVersion()
+        cuda = {"runtime": runtime.runtimeGetVersion(), "driver": runtime.driverGetVersion()}
         return {
             "device": self.device,
             "name": properties["name"].decode(),
             "compute_capability": f"{properties['major']}.{properties['minor']}",
             "cupy": cupy.__version__,
-            **{key: f"{v // 1000}.{v % 1000 // 10}" for key, v in versions.items()},
+            **{f"cuda_{key}": f"{v // 1000}.{v % 1000 // 10}" for key, v in cuda.items()},
         }
 
     # -- the primitives -------------------------------------------------------------------------
@@ -157,11 +161,10 @@ class CudaBackend(Backend):
         """A[l] = g[l](W[l] A[l-1] + b[l]); see `Backend.dense_forward`."""
         n, m, dtype = W.shape[0], A_prev.shape[1], W.dtype
         with self._gpu:
-            if not (
-                has_kernel(activation)
-                and A_prev.dtype == dtype
-                and fits(dtype, (n, 1), b)
-                and fits(dtype, (n, m), outputs=(A, Z))
+            if (
+                A_prev.dtype != dtype
+                or not fits(dtype, (n, 1), b)
+                or not fits(dtype, (n, m), outputs=(A, Z))
             ):
                 return super().dense_forward(W, b, A_prev, activation, A=A, Z=Z)
             if A is None:
@@ -170,12 +173,15 @@ class CudaBackend(Backend):
             linear = A if Z is None else Z
             # CuPy writes into C-contiguous outputs only: the transposed product is one.
             cupy.matmul(A_prev.T, W.T, out=linear.T)
-            if activation.builtin == "softmax":
+            if not has_kernel(activation):
+                linear += b
+                A[...] = activation.forward(self.xp, linear)
+            elif activation.builtin == "softmax":
                 name = f"softmax_forward<{C_TYPES[dtype.name]}>"
-                launch(name, m, linear, b, Z, A, n, m)
+                self._launch(name, m, linear, b, Z, A, n, m)
             else:
                 name, alpha = elementwise_kernel("forward", activation, dtype)
-                launch(name, A.size, linear, b, Z, A, alpha, n, A.size)
+                self._launch(name, A.size, linear, b, Z, A, alpha, n, A.size)
             return A, Z
 
     def dense_backward(
@@ -213,10 +219,10 @@ class CudaBackend(Backend):
             out = self.empty(shape, dtype.name) if out is None else out
             if activation.builtin == "softmax":
                 name = f"softmax_backward<{C_TYPES[dtype.name]}>"
-                launch(name, shape[1], dA, cache, out, *shape)
+                self._launch(name, shape[1], dA, cache, out, *shape)
             else:
                 name, alpha = elementwise_kernel("backward", activation, dtype)
-                launch(name, dA.size, dA, cache, out, alpha, dA.size)
+                self._launch(name, dA.size, dA, cache, out, alpha, dA.size)
             return out
 
     def weight_gradient(
@@ -255,7 +261,7 @@ class CudaBackend(Backend):
             name, keep, rest = kernel
             dZ = self.empty((n_y, m), dtype.name) if dZ is None else dZ
             L = self.empty((m,), dtype.name)
-            launch(name, m, Z, A, Y, weights, dZ, L, keep, rest, n_y, m)
+            self._launch(name, m, Z, A, Y, weights, dZ, L, keep, rest, n_y, m)
             return cupy.mean(L), dZ
 
     def update(
@@ -275,7 +281,7 @@ class CudaBackend(Backend):
                 super().update(rule, theta, gradient, slots, learning_rate, t)
                 return
             name, scalars = kernel
-            launch(name, theta.size, *vectors, *scalars, theta.size)
+            self._launch(name, theta.size, *vectors, *scalars, theta.size)
 
     def gather(self, X: Array, index: Array, *, out: Array | None = None) -> Array:
         """X[:, index]; each example is copied as one contiguous run."""
@@ -294,5 +300,5 @@ class CudaBackend(Backend):
             out = self.empty(shape, dtype.name) if out is None else out
             counter = np.uint64(key), np.uint64(threshold(keep_prob))
             scale = dtype.type(1 / keep_prob)
-            launch(f"dropout<{C_TYPES[dtype.name]}>", A.size, A, out, *counter, scale, A.size)
+            self._launch(f"dropout<{C_TYPES[dtype.name]}>", A.size, A, out, *counter, scale, A.size)
             return out

@@ -1,6 +1,6 @@
 // The elementwise tails of the primitives, fused: one kernel per line of nnx.backends.reference.
 //
-// A matrix (n, m) is stored with each column, one example, contiguous: element (i, j) is x[j * n + i].
+// A matrix (n, m) has each column, one example, contiguous: element (i, j) is x[j * n + i].
 // T is float or double. A null pointer stands for an array that is not wanted. Kernels use neither
 // shared memory nor barriers and no header, so that a C++ compiler for the CPU can build them too.
 
@@ -14,7 +14,7 @@ __device__ inline i64 stride() { return (i64)gridDim.x * blockDim.x; }
 // As NumPy's maximum, and unlike fmax: NaN wins.
 template <class T> __device__ inline T maximum(T a, T b) { return a > b || a != a ? a : b; }
 
-// -- activations: A = g(Z), and g' from the cache c, which is A or Z as the reference has it --------
+// -- activations: A = g(Z), and g' from the cache c, which is A or Z as the reference has it ------
 
 template <class T> __device__ inline T sigmoid(T z) {
   T e = exp(-fabs(z));  // exp is only taken of numbers below zero
@@ -25,7 +25,6 @@ template <class T> __device__ inline T elu(T z, T alpha) { return z > T(0) ? z :
 
 struct Identity {
   template <class T> static __device__ T forward(T z, T) { return z; }
-  template <class T> static __device__ T derivative(T, T) { return T(1); }
 };
 
 struct Sigmoid {
@@ -45,7 +44,9 @@ struct Relu {
 
 struct LeakyRelu {
   template <class T> static __device__ T forward(T z, T alpha) { return z > T(0) ? z : alpha * z; }
-  template <class T> static __device__ T derivative(T a, T alpha) { return a > T(0) ? T(1) : alpha; }
+  template <class T> static __device__ T derivative(T a, T alpha) {
+    return a > T(0) ? T(1) : alpha;
+  }
 };
 
 struct Elu {
@@ -140,7 +141,7 @@ __global__ void softmax_backward(const T* dA, const T* A, T* dZ, i64 n, i64 m) {
   }
 }
 
-// -- losses: L (m,), weighted, and dZ from Z and A = g(Z), g the loss's link ------------------------
+// -- losses: L (m,), weighted, and dZ from Z and A = g(Z), g the loss's link ----------------------
 // Targets are smoothed: y * keep + rest. weights (m,) may be null. One thread per column.
 
 template <class T> __device__ inline T target(const T* Y, i64 n, i64 i, i64 j) {
@@ -186,18 +187,19 @@ __global__ void categorical_cross_entropy(const T* Z, const T* A, const Target* 
 template <class T>
 __global__ void mean_squared_error(const T*, const T* A, const T* Y, const T* weights, T* dZ, T* L,
                                    T, T, i64 n, i64 m) {
+  T share = T(2.0 / n);
   for (i64 j = begin(); j < m; j += stride()) {
     T s = weights ? weights[j] : T(1), sum = 0;
     for (i64 k = j * n; k < (j + 1) * n; ++k) {
       T e = A[k] - Y[k];
       sum += e * e;
-      dZ[k] = e * T(2.0 / n) * s;
+      dZ[k] = e * share * s;
     }
     L[j] = sum / T(n) * s;
   }
 }
 
-// -- updates of the flat parameter vector ----------------------------------------------------------
+// -- updates of the flat parameter vector ---------------------------------------------------------
 
 template <class T> __global__ void gradient_descent(T* theta, const T* g, T rate, i64 size) {
   for (i64 k = begin(); k < size; k += stride()) theta[k] -= rate * g[k];
@@ -232,7 +234,7 @@ __global__ void adam(T* theta, const T* g, T* m, T* v, T step, T epsilon, T shri
   }
 }
 
-// -- dropout ----------------------------------------------------------------------------------------
+// -- dropout --------------------------------------------------------------------------------------
 
 // A * D / keep_prob; SplitMix64 of (key, element number), as nnx.backends.reference.dropout has it.
 template <class T>

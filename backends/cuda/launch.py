@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -42,7 +41,8 @@ def kernel_names() -> tuple[str, ...]:
     """Return every instantiation that the backend launches, as C++ name expressions."""
     names = []
     for T in C_TYPES.values():
-        names += [f"{k}<{T}, {G}>" for k in ("forward", "backward") for G in STRUCTS.values()]
+        names += [f"forward<{T}, {G}>" for G in STRUCTS.values()]
+        names += [f"backward<{T}, {G}>" for G in STRUCTS.values() if G != "Identity"]
         names += [f"{k}<{T}>" for k in ("softmax_forward", "softmax_backward", "dropout")]
         names += [f"{k}<{T}>" for k in ("binary_cross_entropy", "mean_squared_error")]
         names += [f"categorical_cross_entropy<{T}, {target}>" for target in (T, "i64")]
@@ -50,31 +50,36 @@ def kernel_names() -> tuple[str, ...]:
     return tuple(names)
 
 
-@cache
-def _function(name: str) -> Any:
-    """Return a kernel; the first call compiles all of them (CuPy keeps the binary on disk)."""
-    return _module().get_function(name)
+class Kernels:
+    """The compiled kernels; RawModule compiles all of them when the first one is wanted.
 
-
-@cache
-def _module() -> Any:
-    import cupy
-
-    return cupy.RawModule(code=kernel_source(), options=OPTIONS, name_expressions=kernel_names())
-
-
-def launch(name: str, size: int, *arguments: Any) -> None:
-    """Run a kernel on `size` elements or columns, on the current device and stream.
-
-    Parameters
-    ----------
-    name : str
-        One of `kernel_names()`.
-    size : int
-        The work to share out; with none, nothing is launched.
-    *arguments
-        Arrays go as pointers, None as a null pointer, NumPy scalars by value in their own type.
+    CuPy keeps the binary on disk, and loads it once for each device that is used.
     """
-    if size:
+
+    def __init__(self) -> None:
+        import cupy
+
+        self._functions: dict[str, Any] = {}
+        self._module = cupy.RawModule(
+            code=kernel_source(), options=OPTIONS, name_expressions=kernel_names()
+        )
+
+    def launch(self, name: str, size: int, *arguments: Any) -> None:
+        """Run a kernel on `size` elements or columns, on the current device and stream.
+
+        Parameters
+        ----------
+        name : str
+            One of `kernel_names()`.
+        size : int
+            The work to share out; with none, nothing is launched.
+        *arguments
+            Arrays go as pointers, None as a null pointer, Python integers as 64-bit ones and
+            NumPy scalars in their own type.
+        """
+        if not size:
+            return
+        if name not in self._functions:
+            self._functions[name] = self._module.get_function(name)
         blocks = min(-(-size // _BLOCK), _MAX_BLOCKS)
-        _function(name)((blocks,), (_BLOCK,), arguments)
+        self._functions[name]((blocks,), (_BLOCK,), arguments)

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import autograd
-import autograd.numpy as anp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +10,9 @@ from hypothesis import strategies as st
 import nnx
 from nnx.backends.reference.activations import ACTIVATIONS
 from nnx.backends.reference.losses import LOSSES
+
+autograd = pytest.importorskip("autograd", reason="autograd is not installed (extra: dev)")
+anp = pytest.importorskip("autograd.numpy")
 
 # Formulas of their own, written as the textbooks do; the numbers drawn here are moderate.
 G: dict[str, Any] = {
