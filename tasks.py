@@ -288,7 +288,7 @@ def link_packages(site: Path) -> None:
 
 
 def limited(command: Sequence[str], env: Mapping[str, str], log: Path, seconds: float) -> int:
-    """Run a command with its output in a log; at the limit, end it and its children (status 124)."""
+    """Run a command, its output into a log; at the limit kill it and its children (status 124)."""
     print(f"$ {' '.join(command[1:])}   (at most {seconds:.0f} s)", flush=True)
     with log.open("w") as file:
         child = subprocess.Popen(

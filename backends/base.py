@@ -75,6 +75,8 @@ class Backend:
         """
         if not self.owns(x):
             x = self.xp.asarray(exchange.to_numpy(x))
+        elif not self.xp.isdtype(x.dtype, ("bool", "integral", "real floating")):
+            raise DTypeError(f"wanted real numbers, got an array of dtype {x.dtype}")
         if dtype is not None and x.dtype != self.dtype(dtype):
             return self.xp.astype(x, self.dtype(dtype))
         return self.xp.asarray(x, copy=True) if copy else x

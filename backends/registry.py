@@ -49,14 +49,15 @@ def register_backend(name: str, factory: Factory) -> None:
     _factories[name] = factory
 
 
-def _find(name: str) -> Factory:
+def _find(device: str) -> Factory:
+    name = device.partition(":")[0]
     if name in _factories:
         return _factories[name]
     from importlib.metadata import entry_points  # slow to import, and seldom needed
 
     plugins = {point.name: point for point in entry_points(group="nnx.backends")}
     if name not in plugins:
-        raise unknown_name("device", name, {*_factories, *plugins, "auto"})
+        raise unknown_name("device", device, {*_factories, *plugins, "auto"})
     factory: Factory = plugins[name].load()
     return factory
 
@@ -93,7 +94,7 @@ def get_backend(device: str | Backend = "auto") -> Backend:
 
         device = "cuda:0" if count_devices() else "cpu"
     if device not in _made:
-        backend = _find(device.partition(":")[0])(device)
+        backend = _find(device)(device)
         _made[device] = _made.setdefault(backend.device, backend)
     return _made[device]
 

@@ -187,9 +187,10 @@ def _report(reference: str, device: str, seed: int, out: Path) -> int:
     """Compare, print, write; return the exit status."""
     if seed < 0:
         raise DataError(f"seed: wanted a number from 0 on, got {seed}")
-    devices = [get_backend(name).device for name in (reference, device)]
-    comparisons = compare(*devices, seed)
-    print(f"cost curves over {STEPS} steps, {devices[1]} against {devices[0]}")
+    # In full: "cuda" becomes "cuda:0".
+    reference, device = get_backend(reference).device, get_backend(device).device
+    comparisons = compare(reference, device, seed)
+    print(f"cost curves over {STEPS} steps, {device} against {reference}")
     print(f"{'dtype':8} {'case':28} {'difference':>10} {'allowed':>8}")
     for found in comparisons:
         verdict = "ok" if found.agrees else "FAILED"
@@ -198,8 +199,8 @@ def _report(reference: str, device: str, seed: int, out: Path) -> int:
     failed = [found for found in comparisons if not found.agrees]
     record = {
         "schema": SCHEMA,
-        "settings": {"reference": devices[0], "device": devices[1], "seed": seed, "steps": STEPS},
-        "environment": environment(list(dict.fromkeys(devices))),
+        "settings": {"reference": reference, "device": device, "seed": seed, "steps": STEPS},
+        "environment": environment(list(dict.fromkeys((reference, device)))),
         "agrees": not failed,
         "comparisons": [found.to_json() for found in comparisons],
     }

@@ -15,7 +15,9 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 
 
 @pytest.fixture
-def measure(benchmark: Any) -> Callable[[Backend, Callable[[], object]], None]:
+def measure(
+    benchmark: Any, request: pytest.FixtureRequest
+) -> Callable[[Backend, Callable[[], object]], None]:
     """Benchmark a call including the wait for its device; the first call is not counted."""
 
     def run(backend: Backend, call: Callable[[], object]) -> None:
@@ -24,6 +26,8 @@ def measure(benchmark: Any) -> Callable[[Backend, Callable[[], object]], None]:
             backend.synchronize()
 
         call_and_wait()
+        # Without a group all suites would share one table.
+        benchmark.group = benchmark.group or request.node.originalname
         benchmark.extra_info["device"] = backend.device
         benchmark(call_and_wait)
 

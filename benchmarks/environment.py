@@ -43,6 +43,7 @@ VARIABLES = (
     "NVIDIA_TF32_OVERRIDE",
     "OMP_NUM_THREADS",
     "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
     "OPENBLAS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
@@ -62,6 +63,7 @@ def environment(devices: Sequence[str] = ("cpu",)) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": _cpu(),
         "memory_bytes": _memory_bytes(),
+        "load_average": load_average(),
         "gpus": _gpus(),
         "devices": {device: _plain(get_backend(device).describe()) for device in devices},
         "libraries": libraries(),
@@ -75,6 +77,14 @@ def environment(devices: Sequence[str] = ("cpu",)) -> dict[str, Any]:
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "commit": _commit(),
     }
+
+
+def load_average() -> float | None:
+    """Processes that wanted a core in the last minute: more than a few disturb timings."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None
 
 
 def libraries() -> dict[str, str]:

@@ -1,7 +1,9 @@
 """The matrix products of a pass: how many FLOP they are, and they alone as the limit.
 
 Layer l has three products: forward Z[l] = W[l] A[l-1], weight gradient dW[l] = dZ[l] A[l-1]ᵀ,
-input gradient dA[l-1] = W[l]ᵀ dZ[l] (not for l = 1). Each is 2 n[l] n[l-1] m FLOP.
+input gradient dA[l-1] = W[l]ᵀ dZ[l] (not for l = 1, where nothing asks for dA[0]). Each is
+2 n[l] n[l-1] m FLOP. The limit calls them one by one through the backend's namespace, into
+outputs that exist already: no bias, no activation, no loss, no update, no allocation.
 """
 
 from collections.abc import Callable, Sequence
@@ -77,11 +79,11 @@ def _operands(
 ) -> list[Operands]:
     """(left, right, out) of every product, in the order in which a pass needs them."""
     # Random values: on a GPU, zeros or ones draw less power and so run at higher clocks.
-    rng = np.random.default_rng(0)
+    rng, kind = np.random.default_rng(0), np.dtype(dtype).type
 
     def matrix(rows: int, columns: int, scale: float = 1.0) -> Any:
         """(rows, columns), C-ordered."""
-        return backend.asarray(rng.standard_normal((rows, columns), dtype=dtype) * scale)
+        return backend.asarray(rng.standard_normal((rows, columns), dtype=kind) * scale)
 
     def activations(n: int) -> Any:
         """(n, m), each example contiguous or not."""

@@ -66,7 +66,7 @@ class Settings:
     """
 
     devices: Sequence[str] = ()
-    m: Sequence[int] = (16, 128, 1024, 8192)
+    m: Sequence[int] = (16, 64, 256, 1024, 4096, 16384)
     hidden: Sequence[int] = (16, 64, 256, 1024)
     layers: Sequence[int] = (1,)
     dtypes: Sequence[str] = ("float32",)

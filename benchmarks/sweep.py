@@ -5,7 +5,7 @@ nnx and the two memory orders of the products in turn (see `nnx.benchmarks.timin
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,21 @@ _CELL_FLOP = 2e8
 def sweep(settings: Settings) -> Iterator[Cell]:
     """Measure the grid of `settings`, giving each cell as it is done.
 
-    The cheap cells of a device come first, so that a budget that runs out costs the fewest
-    of them.
+    Every device gets an equal part of the budget, and what those before it left over. The
+    cheap cells of a device come first, so that a budget that runs out costs the fewest of them.
     """
-    points = sorted(settings.points(), key=_weight)
-    points.sort(key=lambda point: settings.devices.index(point.device))
     end = time.perf_counter() + settings.budget_seconds
+    points = sorted(settings.points(), key=_weight)
+    for number, device in enumerate(settings.devices):
+        now = time.perf_counter()
+        part = (end - now) / (len(settings.devices) - number)
+        yield from _sweep_device(
+            [point for point in points if point.device == device], settings, now + part
+        )
+
+
+def _sweep_device(points: Sequence[Point], settings: Settings, end: float) -> Iterator[Cell]:
+    """Measure the points of one device, until `end` on the host's clock."""
     pace = _Pace()
     for number, point in enumerate(points):
         left = end - time.perf_counter()
@@ -47,21 +56,20 @@ def sweep(settings: Settings) -> Iterator[Cell]:
 
 
 class _Pace:
-    """FLOP/s seen so far, by device and dtype, to foresee how long a cell will take."""
+    """FLOP/s that a device has shown, by dtype, to foresee how long a cell will take."""
 
     def __init__(self) -> None:
-        self._best: dict[tuple[str, str], float] = {}
+        self._best: dict[str, float] = {}
 
     def note(self, cell: Cell) -> None:
         """Take the speed of a cell into account."""
         if cell.measured:
-            key = cell.device, cell.dtype
             seen = cell.flop / cell.nnx.median
-            self._best[key] = max(self._best.get(key, 0.0), seen)
+            self._best[cell.dtype] = max(self._best.get(cell.dtype, 0.0), seen)
 
     def seconds(self, point: Point, calls: int) -> float:
         """Foresee the time of `calls` calls, at the best pace seen; 0 when none was."""
-        best = self._best.get((point.device, point.dtype))
+        best = self._best.get(point.dtype)
         return calls * _flop(point) / best if best else 0.0
 
 

@@ -25,7 +25,7 @@ def test_pass(
     n_h: int,
     dtype: str,
 ) -> None:
-    benchmark.group = f"{pass_}, m={m}, n_h={n_h}, {dtype}"
+    benchmark.group = f"{pass_}, {dtype}"
     point = Point(backend.device, dtype, pass_, m, n_h, layers=1)
     benchmark.extra_info["examples"] = m
     measure(backend, network_call(point))

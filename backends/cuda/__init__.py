@@ -68,7 +68,16 @@ def make_backend(device: str) -> Backend:
 
 
 def from_dlpack(x: Any) -> Any:
-    """Return a CuPy view of a DLPack object in CUDA memory."""
+    """Return a CuPy view of a DLPack object in CUDA memory.
+
+    Raises
+    ------
+    DeviceError
+        Where CuPy cannot be used; the message says what is missing.
+    """
+    reason = why_unusable()
+    if reason is not None:
+        raise DeviceError(f"an array on a GPU cannot be read: {reason}")
     import cupy
 
     return cupy.from_dlpack(x)

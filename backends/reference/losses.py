@@ -230,7 +230,8 @@ class Poisson(Loss):
     link = "exponential"
 
     def _positive(self, xp: Namespace, A: Array) -> Array:
-        return xp.maximum(A, xp.full_like(A, float(xp.finfo(A.dtype).smallest_normal)))
+        """Keep A so far above zero that log(A) and y / A are finite for every count y."""
+        return xp.maximum(A, xp.full_like(A, math.sqrt(float(xp.finfo(A.dtype).smallest_normal))))
 
     def losses(self, xp: Namespace, A: Array, Y: Array) -> Array:
         """Return (m,); A is clipped away from zero."""

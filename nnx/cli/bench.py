@@ -1,6 +1,6 @@
 """`nnx bench`: measure the throughput grid, show it, keep it as JSON and as a picture."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,51 +15,56 @@ from nnx.benchmarks.plots import TITLES, draw
 from nnx.benchmarks.settings import DTYPES, OPTIMIZERS, PASSES
 from nnx.errors import DataError, MissingDependencyError
 
+_CAPTION = "examples / s, GFLOP/s, and share of the speed of the matrix products alone"
 
-class CommaList(click.ParamType):
-    """Values between commas; the option can be repeated as well."""
 
-    def __init__(self, kind: type[int] | type[str]) -> None:
-        self.kind = kind
-        self.name = "INT,..." if kind is int else "NAME,..."
+def _lists(
+    name: str, kind: type[int] | type[str], help_: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Option that takes values between commas, and can be repeated as well."""
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Any, ...]:
-        """Split `value` at its commas."""
+    def split(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> tuple[Any, ...]:
         try:
-            return tuple(self.kind(part.strip()) for part in str(value).split(","))
+            return tuple(kind(part.strip()) for text in texts for part in text.split(","))
         except ValueError:
-            self.fail(f"wanted whole numbers between commas, got {value!r}", param, ctx)
+            raise click.BadParameter(
+                f"wanted whole numbers between commas, got {','.join(texts)!r}"
+            ) from None
+
+    metavar = "INT,..." if kind is int else "NAME,..."
+    return click.option(f"--{name}", multiple=True, metavar=metavar, callback=split, help=help_)
 
 
-def _lists(name: str, kind: type[int] | type[str], help_: str) -> Any:
-    """Option that takes comma lists and can be repeated."""
-    return click.option(f"--{name}", multiple=True, type=CommaList(kind), help=help_)
+def _default(field: str) -> str:
+    """Tell the default of a setting."""
+    value = getattr(Settings, field)
+    return f"[default: {','.join(map(str, value)) if isinstance(value, tuple) else value}]"
 
 
 @click.command()
 @_lists("device", str, "Devices; by default every one that is there.")
-@_lists("m", int, "Numbers of examples.  [default: 16,128,1024,8192]")
-@_lists("hidden", int, "Units n_h of each hidden layer.  [default: 16,64,256,1024]")
-@_lists("layers", int, "Numbers of hidden layers.  [default: 1]")
-@_lists("dtype", str, f"Of {', '.join(DTYPES)}.  [default: float32]")
+@_lists("m", int, f"Numbers of examples.  {_default('m')}")
+@_lists("hidden", int, f"Units n_h of each hidden layer.  {_default('hidden')}")
+@_lists("layers", int, f"Numbers of hidden layers.  {_default('layers')}")
+@_lists("dtype", str, f"Of {', '.join(DTYPES)}.  {_default('dtypes')}")
 @_lists("pass", str, f"Of {', '.join(PASSES)}.  [default: all]")
-@click.option("--optimizer", help=f"For the training step: {', '.join(OPTIMIZERS)}.")
-@click.option("--samples", type=int, help="Samples of each cell.  [default: 20]")
-@click.option("--budget", type=float, help="Seconds for the whole grid.  [default: 150]")
+@click.option("--optimizer", help=f"Of {', '.join(OPTIMIZERS)}.  {_default('optimizer')}")
+@click.option("--samples", type=int, help=f"Samples of each cell.  {_default('samples')}")
+@click.option(
+    "--budget", type=float, help=f"Seconds for the whole grid.  {_default('budget_seconds')}"
+)
 @click.option("--out", default="bench-out", show_default=True, help="Folder for the results.")
 @click.option("--quick", is_flag=True, help="A small grid that takes seconds, to try it out.")
 def bench(out: str, quick: bool, **options: Any) -> None:
-    """Measure throughput over m and n_h, beside the matrix products alone.
+    """Measure the throughput over m and n_h.
 
     For each cell of the grid a network [784, n_h, 10] (ReLU, softmax) runs a forward pass,
     forward + backward, or a whole training step. In turn with it the bare matrix products of
     the same shapes are timed, in two memory orders: the faster one is the limit, and "share"
     is how near nnx comes to it (100 %: nothing is lost beside the products).
 
-    DIR/throughput.json keeps every sample, the settings and the environment;
-    DIR/throughput.png is the picture. Earlier results in DIR are replaced.
+    OUT/throughput.json keeps every sample, the settings and the environment;
+    OUT/throughput.png is the picture. Earlier results in OUT are replaced.
 
     \b
     Examples:
@@ -70,19 +75,11 @@ def bench(out: str, quick: bool, **options: Any) -> None:
     """
     settings = _settings(quick, options)
     folder = _folder(out)
-    cells = _measure(settings)
-    record = Record.of(settings, environment(settings.devices), cells)
-    console = Console()
-    for table in tables(record):
-        console.print(table, "")
-    for cell in cells:
-        if not cell.measured:
-            console.print(
-                f"skipped {cell.device} {cell.dtype} {cell.pass_} m={cell.m} n_h={cell.n_h}"
-                f" layers={cell.layers}: {cell.reason}",
-                style="yellow",
-                highlight=False,
-            )
+    where = environment(settings.devices)
+    if busy := _busy(where):
+        click.echo(busy, err=True)
+    record = Record.of(settings, where, _measure(settings))
+    show(record, Console())
     # Files come last and are named even in a pipe: click.echo does not break long paths.
     click.echo(f"record:  {write_record(record, folder / 'throughput.json')}")
     for line in _pictures(record, folder):
@@ -94,9 +91,7 @@ def _settings(quick: bool, options: dict[str, Any]) -> Settings:
     names = {"device": "devices", "m": "m", "hidden": "hidden", "layers": "layers"}
     names |= {"dtype": "dtypes", "pass": "passes"}
     chosen: dict[str, Any] = {
-        field: tuple(value for values in options[option] for value in values)
-        for option, field in names.items()
-        if options[option]
+        field: options[option] for option, field in names.items() if options[option]
     }
     single = {"optimizer": "optimizer", "samples": "samples", "budget": "budget_seconds"}
     chosen |= {
@@ -113,6 +108,14 @@ def _folder(out: str) -> Path:
     except OSError as error:
         raise DataError(f"--out {out}: cannot be made a folder: {error.strerror}") from error
     return folder
+
+
+def _busy(where: Mapping[str, Any]) -> str:
+    """Warn where other processes keep the cores busy: they disturb what is measured."""
+    load, cores = where["load_average"] or 0.0, where["cpu"]["usable_cores"]
+    if load <= cores / 2:
+        return ""
+    return f"warning: this machine is busy (load {load:g} on {cores} cores); timings will be off"
 
 
 def _measure(settings: Settings) -> list[Cell]:
@@ -138,56 +141,57 @@ def _pictures(record: Record, folder: Path) -> list[str]:
         return [f"no picture: {error}"]
 
 
-def tables(record: Record) -> list[Table]:
-    """Table for each device, dtype, depth and pass: m down, n_h across."""
-    groups: dict[tuple[str, str, int, str], list[Cell]] = {}
-    by_grid = sorted(record.cells, key=lambda cell: (cell.dtype, cell.layers))
-    for device in record.settings["devices"]:
-        for pass_ in TITLES:
-            for cell in by_grid:
-                if (cell.device, cell.pass_) == (device, pass_):
-                    key = device, cell.dtype, cell.layers, pass_
-                    groups.setdefault(key, []).append(cell)
-    return [
-        _table(cells, hardware_line(record.environment, key[0])) for key, cells in groups.items()
-    ]
+def show(record: Record, console: Console) -> None:
+    """Print a table for each device, dtype, depth and pass, then what was skipped and why."""
+    groups: dict[tuple[str, int, int, str], list[Cell]] = {}
+    for cell in record.cells:
+        device, pass_ = record.settings["devices"].index(cell.device), list(TITLES)
+        key = device, pass_.index(cell.pass_), cell.layers, cell.dtype
+        groups.setdefault(key, []).append(cell)
+    device = ""
+    for _, cells in sorted(groups.items()):
+        if cells[0].device != device:
+            device = cells[0].device
+            hardware = f"{device}: {hardware_line(record.environment, device)}"
+            console.print(Text(hardware, style="dim"), soft_wrap=True)
+        console.print(Text(_title(cells[0]), style="bold"), _table(cells), "")
+    console.print(_CAPTION, soft_wrap=True)
+    for cell in record.cells:
+        if not cell.measured:
+            line = f"skipped {_title(cell)}, m = {cell.m}, n_h = {cell.n_h}: {cell.reason}"
+            console.print(Text(line, style="yellow"), soft_wrap=True)
 
 
-def _table(cells: Sequence[Cell], hardware: str) -> Table:
-    """Table of one device, dtype, depth and pass."""
-    first = cells[0]
-    depth = "1 hidden layer" if first.layers == 1 else f"{first.layers} hidden layers"
-    title = Text(f"{first.device}: {TITLES[first.pass_]}", style="bold")
-    title.append(f", {first.dtype}, {depth}\n{hardware}", style="not bold dim")
-    table = Table(
-        title=title,
-        title_justify="left",
-        caption="examples / s, and share of the speed of the matrix products alone",
-        caption_justify="left",
-        box=None,
-        pad_edge=False,
-    )
-    table.add_column("m \\ n_h", justify="right")
+def _title(cell: Cell) -> str:
+    """Device, pass, numbers and depth of a cell."""
+    depth = "1 hidden layer" if cell.layers == 1 else f"{cell.layers} hidden layers"
+    return f"{cell.device}: {TITLES[cell.pass_]}, {cell.dtype}, {depth}"
+
+
+def _table(cells: Sequence[Cell]) -> Table:
+    """Table of one device, dtype, depth and pass: m down, n_h across."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("m \\ n_h", justify="right", no_wrap=True)
     widths = sorted({cell.n_h for cell in cells})
     for n_h in widths:
         table.add_column(str(n_h), justify="right", no_wrap=True)
     known = {(cell.m, cell.n_h): cell for cell in cells}
     for m in sorted({cell.m for cell in cells}):
-        table.add_row(str(m), *_entries(known[m, n_h] for n_h in widths))
+        table.add_row(str(m), *(_entry(known[m, n_h]) for n_h in widths))
     return table
 
 
-def _entries(cells: Iterable[Cell]) -> list[str]:
-    """Throughput and share of each cell, such as "1.24 M  63 %"."""
-    return [
-        f"{_rate(cell.examples_per_second)} {cell.share:4.0%}" if cell.measured else "skipped"
-        for cell in cells
-    ]
+def _entry(cell: Cell) -> str:
+    """Throughput, GFLOP/s and share of the limit, such as "4.16M 105.3  63%"."""
+    if not cell.measured:
+        return "skipped"
+    return f"{_rate(cell.examples_per_second)} {cell.gflop_per_second:5.1f} {cell.share:4.0%}"
 
 
 def _rate(rate: float) -> str:
-    """Three figures of a rate, with k or M."""
-    for size, unit in ((1e6, " M"), (1e3, " k")):
-        if rate >= size:
+    """Three figures of a rate, with k, M or G."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        # From 999.5 on three figures round up to the next unit.
+        if rate >= 0.9995 * size:
             return f"{rate / size:.3g}{unit}"
     return f"{rate:.3g}"

@@ -21,7 +21,7 @@ def commands() -> None:
     Start here:
       nnx info                 which devices and libraries are there, and what is missing
       nnx demo                 list the demonstrations; `nnx demo flower` runs one
-      nnx bench --quick        measure the throughput of this machine in seconds
+      nnx bench --quick        measure the throughput of this machine within seconds
     """
 
 

@@ -14,9 +14,10 @@ from nnx.backends import get_backend
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the demonstration.")
 def demo(name: str | None, device: str, seed: int) -> None:
-    """Run a demonstration of one idea of the lecture; without NAME, list them.
+    """Run a demonstration, or list them.
 
-    Each trains small networks for a few seconds and prints numbers that show the idea.
+    Each shows one idea of the lecture: it trains small networks for a few seconds and prints
+    the numbers that matter.
 
     \b
     Examples:

@@ -1,6 +1,7 @@
 """`nnx info`: devices, libraries with versions, and what brings those that are missing."""
 
 import importlib.metadata
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import click
@@ -9,31 +10,32 @@ from rich.table import Table
 from rich.text import Text
 
 from nnx.backends import available_devices, get_backend
+from nnx.benchmarks.environment import environment, hardware_line
 from nnx.errors import NnxError
 
 
 class Library(NamedTuple):
-    """A library, the distributions that can bring it, the extra to ask for, its use."""
+    """A library, the distributions that can bring it, the extras that do, its use."""
 
     name: str
     distributions: tuple[str, ...]
-    extra: str
+    extras: tuple[str, ...]
     purpose: str
 
 
 LIBRARIES = (
-    Library("NumPy", ("numpy",), "", "arrays on the CPU"),
-    Library("array-api-compat", ("array-api-compat",), "", "one namespace for every array library"),
-    Library("safetensors", ("safetensors",), "", "saved models"),
+    Library("NumPy", ("numpy",), (), "arrays on the CPU"),
+    Library("array-api-compat", ("array-api-compat",), (), "one namespace for every array library"),
+    Library("safetensors", ("safetensors",), (), "saved models"),
     Library(
-        "CuPy", ("cupy-cuda13x", "cupy-cuda12x", "cupy"), "cuda13 or cuda12", "arrays on a GPU"
+        "CuPy", ("cupy-cuda13x", "cupy-cuda12x", "cupy"), ("cuda13", "cuda12"), "arrays on a GPU"
     ),
-    Library("SciPy", ("scipy",), "lbfgs", "sparse input, the L-BFGS optimizer"),
-    Library("scikit-learn", ("scikit-learn",), "sklearn", "estimators, real data sets"),
-    Library("matplotlib", ("matplotlib",), "plot", "pictures"),
-    Library("tqdm", ("tqdm",), "progress", "progress bars"),
-    Library("threadpoolctl", ("threadpoolctl",), "cli", "threads of the BLAS, for records"),
-    Library("pytest-benchmark", ("pytest-benchmark",), "bench", "the suites in benchmarks/"),
+    Library("SciPy", ("scipy",), ("lbfgs",), "sparse input, the L-BFGS optimizer"),
+    Library("scikit-learn", ("scikit-learn",), ("sklearn",), "estimators, real data sets"),
+    Library("matplotlib", ("matplotlib",), ("plot",), "pictures"),
+    Library("tqdm", ("tqdm",), ("progress",), "progress bars"),
+    Library("threadpoolctl", ("threadpoolctl",), ("cli",), "threads of the BLAS, for records"),
+    Library("pytest-benchmark", ("pytest-benchmark",), ("bench",), "the suites in benchmarks/"),
 )
 
 
@@ -50,54 +52,51 @@ def info() -> None:
       NNX_DEVICE=cpu nnx info       what device "auto" means is set by NNX_DEVICE
     """
     console = Console()
-    console.print(Text(f"nnx-learn {importlib.metadata.version('nnx-learn')}", style="bold"))
-    console.print(_devices())
-    console.print(_libraries())
+    version = importlib.metadata.version("nnx-learn")
+    console.print(Text(f"nnx-learn {version}\n", style="bold"))
+    where = environment(available_devices())
+    console.print(_devices(where), "")
+    found = {library: _version(library.distributions) for library in LIBRARIES}
+    console.print(_libraries(found))
+    # Below the table and never broken over lines, so that a command can be copied.
+    for library in LIBRARIES:
+        if not found[library]:
+            line = f"\n{library.name} is missing: {_install(library)}"
+            console.print(Text(line, style="yellow"), soft_wrap=True)
 
 
-def _devices() -> Table:
+def _devices(where: Mapping[str, Any]) -> Table:
     """Table of the devices that are there, and of what keeps CUDA away."""
-    table = _table("device", "what it is", "memory free / total")
+    table = _table("device", "what it is", "GiB free / all")
     for device in available_devices():
-        backend = get_backend(device)
-        memory = backend.memory()
-        table.add_row(
-            device,
-            _described(backend.describe()),
-            f"{_gib(memory.free)} / {_gib(memory.total)} GiB",
-        )
-    if not any(device.startswith("cuda") for device in available_devices()):
-        table.add_row("cuda", Text(_why_not("cuda"), style="yellow"), "")
-    try:
-        auto = get_backend("auto").device
-    except NnxError as error:
-        table.add_row("auto", Text(str(error), style="red"), "")
-    else:
-        table.add_row("auto", f"is {auto}", "")
+        memory = get_backend(device).memory()
+        # A system that does not tell its free memory says 0.
+        free = f"{memory.free / 2**30:.1f}" if memory.free else "?"
+        table.add_row(device, hardware_line(where, device), f"{free} / {memory.total / 2**30:.1f}")
+    for device in ("cuda", "auto"):
+        try:
+            meant = get_backend(device).device
+        except NnxError as error:
+            table.add_row(device, Text(str(error), style="yellow"), "")
+        else:
+            table.add_row(device, f"is {meant}", "")
     return table
 
 
-def _libraries() -> Table:
-    """Table of the libraries; a missing one shows the command that installs it."""
+def _libraries(found: Mapping[Library, str]) -> Table:
+    """Table of the libraries with their versions."""
     table = _table("library", "version", "for")
-    for library in LIBRARIES:
-        version = _version(library.distributions)
-        if version:
-            found = Text(version)
-        else:
-            first = library.extra.partition(" ")[0]
-            other = f" (or {library.extra.rpartition(' ')[2]})" if " " in library.extra else ""
-            found = Text(f'missing: pip install "nnx-learn[{first}]"{other}', style="yellow")
-        table.add_row(library.name, found, library.purpose)
+    for library, version in found.items():
+        shown = Text(version) if version else Text("missing", style="yellow")
+        table.add_row(library.name, shown, library.purpose)
     return table
 
 
 def _table(*columns: str) -> Table:
-    """Table with a plain look, whose first columns are not broken."""
+    """Table with a plain look, of which only the column in the middle is broken over lines."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(columns[0], no_wrap=True)
-    for column in columns[1:]:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number != 1)
     return table
 
 
@@ -112,21 +111,6 @@ def _version(distributions: tuple[str, ...]) -> str:
     return ""
 
 
-def _why_not(device: str) -> str:
-    """Why a device cannot be used."""
-    try:
-        get_backend(device)
-    except NnxError as error:
-        return str(error)
-    return ""
-
-
-def _described(facts: dict[str, Any]) -> str:
-    """Facts of a backend in one line: its name, then the rest."""
-    rest = [f"{key} {value}" for key, value in facts.items() if key not in ("device", "name")]
-    return ", ".join([str(facts.get("name", "")), *rest]).lstrip(", ")
-
-
-def _gib(size: int | None) -> str:
-    """Bytes as GiB."""
-    return "?" if size is None else f"{size / 2**30:.1f}"
+def _install(library: Library) -> str:
+    """Commands that install a library, one for each extra that brings it."""
+    return " or ".join(f'pip install "nnx-learn[{extra}]"' for extra in library.extras)
