@@ -25,18 +25,18 @@ def written(sizes: list[int], Ws: list[np.ndarray], b1: np.ndarray | int = 0) ->
 
 def xor_tree(n: int) -> nnx.Network:
     """Join pairs: XOR(a, b) = |a - b| = relu(a - b) + relu(b - a); n is a power of two."""
-    pair, Ws = np.array([[1, -1], [-1, 1]]), []
+    pair = np.array([[1, -1], [-1, 1]])
     widths = [n >> i for i in range(n.bit_length() - 1)]  # n, n/2, ..., 2
-    for width in widths:
-        Ws.append(np.kron(np.eye(width // 2), np.kron(pair, [1, 1]) if Ws else pair))
+    joins = [pair if width == n else np.kron(pair, [1, 1]) for width in widths]
+    Ws = [np.kron(np.eye(width // 2), join) for width, join in zip(widths, joins, strict=True)]
     return written([n, *widths, 1], [*Ws, np.ones((1, 2))])
 
 
 def one_unit_per_pattern(n: int) -> nnx.Network:
     """Give every odd bit pattern a unit that is 1 on it and 0 on all others."""
-    X, Y, *_ = datasets.parity(n)
-    W = 2 * X[:, Y == 1].T - 1
-    return written([n, len(W), 1], [W, np.ones((1, len(W)))], 1 - X[:, Y == 1].sum(0)[:, None])
+    data = datasets.parity(n)
+    X = data.X[:, data.Y == 1]
+    return written([n, X.shape[1], 1], [2 * X.T - 1, np.ones_like(X[:1])], 1 - X.sum(0)[:, None])
 
 
 def counting(n: int) -> nnx.Network:
@@ -50,14 +50,15 @@ def main(
 ) -> dict[str, float]:
     """Test the written networks on all 2^n vectors, then train ``runs`` of either shape on them."""
     data = datasets.parity(n_bits)
+    if n_bits < 2 or n_bits & (n_bits - 1):
+        raise nnx.errors.DataError(f"depth: n_bits must be a power of two above 1, got {n_bits!r}")
     numbers: dict[str, float] = {}
     print(f"Parity of {n_bits} bits. Written by hand:")
     for write in (xor_tree, one_unit_per_pattern, counting):
         name, net = write.__name__, write(n_bits).to(device)
-        units = sum(layer.n for layer in net.layers[:-1])
-        numbers |= {f"{name} units": units, f"{name} accuracy": net.score(data.X, data.Y)}
-        right = f"{numbers[f'{name} accuracy']:.0%} right"
-        print(f"  {name:20} L = {net.L}, {units:4} hidden units, {right}")
+        units, right = sum(net.n[1:-1]), net.score(data.X, data.Y)
+        numbers |= {f"{name} units": units, f"{name} accuracy": right}
+        print(f"  {name:20} L = {net.L}, {units:4} hidden units, {right:.0%} right")
 
     (scaled,) = datasets.standardize(data)
     deep = [n_bits, 10, 10, 10, 1]

@@ -1,33 +1,43 @@
-"""A network with hidden features of its own making (lecture: "Housing Price Prediction").
+"""From one ReLU unit to a network (lecture: "Housing Price Prediction").
 
-The price depends on family size, walkability and school quality, none of which the table holds.
-Linear regression cannot make them up; the hidden units of a network do.
+The smallest network is one ReLU unit: the price grows with the size and is never negative. The
+price really depends on family size, walkability and school quality, none of which the table holds;
+hidden units make up such features for themselves.
 """
 
 import nnx
 from nnx import datasets
 
 
-def main(
-    device: str = "auto", seed: int = 0, m: int = 4000, n_h: int = 32, epochs: int = 100
-) -> dict[str, float]:
-    """Fit both to three quarters of the houses and compare R² on the others."""
-    houses = datasets.houses(m, seed=seed)
+def main(device: str = "auto", seed: int = 0, epochs: int = 80) -> dict[str, float]:
+    """Fit four networks to three quarters of the houses and compare them on the others."""
+    houses = datasets.houses(4000, seed=seed)
+    sold = houses.split(seed=seed)[1]
     train, test = datasets.standardize(*houses.split(seed=seed))
-    linear = nnx.MLP([houses.n_x, 1], output="identity", device=device, seed=seed)
-    network = nnx.MLP([houses.n_x, n_h, n_h, 1], "relu", "identity", device=device, seed=seed)
+    nets = {
+        "one ReLU unit, size only": ([1, 1], "relu"),
+        "one ReLU unit": ([5, 1], "relu"),
+        "4 hidden units": ([5, 4, 1], "identity"),
+        "32 hidden units": ([5, 32, 1], "identity"),
+    }
+    print(f"Prices of {test.m} houses, learnt from {train.m} others")
     numbers = {}
-    print(f"House prices: {train.m} houses to learn from, {test.m} others to be judged by")
-    for name, net in (("linear", linear), ("network", network)):
-        net.fit(train.X, train.Y, epochs=epochs, batch_size=64, optimizer=nnx.Adam(0.003))
-        numbers[name] = net.score(test.X, test.Y)
-        print(f"  {name:8} {net.n_parameters:5} parameters, R² {numbers[name]:.3f}")
-    print("Three of the others (prices in 100 000):")
-    found = network.predict(test.X[:, :3])
-    raw, names = houses.split(seed=seed)[1].X, houses.feature_names
+    for name, (n, output) in nets.items():
+        net = nnx.MLP(n, "relu", output, device=device, seed=seed)
+        X, X_test = train.X[: net.n_x], test.X[: net.n_x]  # row 0 is the size
+        net.fit(X, train.Y, epochs=epochs, batch_size=64, optimizer=nnx.Adam(0.005))
+        predicted = net.predict(X_test)
+        numbers[name] = 1e5 * float(abs(predicted - test.Y).mean())
+        R2 = net.score(X_test, test.Y)
+        print(f"  {name:25} off by {numbers[name]:6,.0f} on average, R² {R2:.2f}")
+    print(f"Three of the houses, as the network of {name} sees them:")
     for i in range(3):
-        inputs = ", ".join(f"{n} {x:.1f}" for n, x in zip(names, raw[:, i], strict=True))
-        print(f"  {inputs}: sold for {test.Y[0, i]:.2f}, the network says {found[0, i]:.2f}")
+        size, bedrooms, age, distance, wealth = sold.X[:, i]
+        print(
+            f"  {size:3.0f} m², {bedrooms:.0f} bedrooms, {age:3.0f} years old, {distance:4.1f} km "
+            f"out, incomes of {wealth:3.0f} 000: worth {1e5 * predicted[0, i]:7,.0f}, "
+            f"sold for {1e5 * sold.Y[0, i]:7,.0f}"
+        )
     return numbers
 
 

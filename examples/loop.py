@@ -57,7 +57,8 @@ def main(device: str = "auto", seed: int = 0, m: int = 20_000, n_h: int = 5) -> 
     X, *parameters = map(rng.standard_normal, [(10, m), (n_h, 10), (n_h, 1), (1, n_h), (1, 1)])
     Y = rng.integers(2, size=(1, m)).astype(np.float64)
     print(f"Gradients of a network with n_x = 10, n[1] = {n_h}, n_y = 1 over m = {m} examples")
-    wanted, numbers = [], {}
+    wanted: list[Any] = []
+    numbers: dict[str, float] = {}
     for version, where in ((loop, "cpu"), (vectorized, "cpu"), (blocks, device)):
         name, backend = version.__name__, get_backend(where)
         arrays = [backend.asarray(array) for array in (X, Y, *parameters)]

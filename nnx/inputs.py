@@ -189,6 +189,6 @@ def check_number(
     if good and (value > low if strict else value >= low) and value < float("inf"):
         return
     raise DataError(
-        f"{name} must be {'a whole number' if whole else 'a number'} "
+        f"{name} must be {'a whole number' if whole else 'a finite number'} "
         f"{'above' if strict else 'of at least'} {low:g}, got {value!r}"
     )

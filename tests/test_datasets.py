@@ -1,5 +1,6 @@
 """The data sets: shapes, layout, seeds, splits, and errors that name the argument."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from nnx import datasets
 from nnx.datasets import Dataset
-from nnx.errors import DataError, MissingDependencyError
+from nnx.errors import DataError, MissingDependencyError, ShapeError
 
 GENERATED: dict[str, Callable[..., Dataset]] = {
     "flower": datasets.flower,
@@ -107,8 +108,15 @@ def test_planar_sets_are_half_one_class_half_the_other(make: Callable[..., Datas
     assert make(401).Y.sum() == 200
 
 
+@pytest.mark.parametrize("make", [datasets.flower, datasets.moons])
+def test_planar_sets_are_shuffled(make: Callable[..., Dataset]) -> None:
+    for Y in np.split(make(400).Y, 8):
+        assert 10 <= Y.sum() <= 40
+
+
 def test_flower_without_noise_lies_on_the_course_curve() -> None:
-    X, Y, *_ = datasets.flower(200, noise=0)
+    data = datasets.flower(200, noise=0)
+    X, Y = data.X, data.Y
     radius, angle = np.hypot(*X), np.arctan2(X[0], X[1])
     np.testing.assert_allclose(radius, np.abs(4 * np.sin(4 * angle)), atol=1e-4)
     # The second class goes on where the first ends, so both have petals on either side.
@@ -118,7 +126,8 @@ def test_flower_without_noise_lies_on_the_course_curve() -> None:
 
 
 def test_moons_without_noise_lie_on_two_half_circles() -> None:
-    X, Y, *_ = datasets.moons(100, noise=0)
+    data = datasets.moons(100, noise=0)
+    X, Y = data.X, data.Y
     centres = np.array([[0, 1], [0, 0.5]])
     np.testing.assert_allclose(np.hypot(*(X - centres[:, Y])), 1, atol=1e-6)
     assert (X[1, Y == 0] > -1e-6).all()
@@ -127,24 +136,24 @@ def test_moons_without_noise_lie_on_two_half_circles() -> None:
 
 @given(n_bits=st.integers(1, 10))
 def test_parity_lists_every_vector_once(n_bits: int) -> None:
-    X, Y, *_ = datasets.parity(n_bits)
+    data = datasets.parity(n_bits)
     weights = 2 ** np.arange(n_bits - 1, -1, -1)
-    np.testing.assert_array_equal(weights @ X, np.arange(2**n_bits))
-    np.testing.assert_array_equal(Y, np.logical_xor.reduce(X.astype(bool), axis=0))
+    np.testing.assert_array_equal(weights @ data.X, np.arange(2**n_bits))
+    np.testing.assert_array_equal(data.Y, np.logical_xor.reduce(data.X.astype(bool), axis=0))
 
 
 def test_parity_draws_bits_at_random() -> None:
-    X, Y, *_ = datasets.parity(20, 5000, seed=1)
-    assert set(np.unique(X)) == {0, 1}
-    np.testing.assert_allclose(X.mean(axis=1), 0.5, atol=0.05)
-    np.testing.assert_array_equal(Y, X.sum(axis=0) % 2)
+    data = datasets.parity(20, 5000, seed=1)
+    assert set(np.unique(data.X)) == {0, 1}
+    np.testing.assert_allclose(data.X.mean(axis=1), 0.5, atol=0.05)
+    np.testing.assert_array_equal(data.Y, data.X.sum(axis=0) % 2)
 
 
 def test_the_teacher_sees_the_live_inputs_only() -> None:
     def values(live: int) -> Dataset:
         return datasets.teacher(3000, 6, (50,), live=live, seed=2)
 
-    X, Y, *_ = values(1)
+    X, Y = values(1).X, values(1).Y
     assert (X.min(), X.max()) == (pytest.approx(-0.5, abs=0.01), pytest.approx(0.5, abs=0.01))
     # A teacher of one live input without biases is linear on either side of zero.
     for side in (X[0] > 0, X[0] < 0):
@@ -155,12 +164,10 @@ def test_the_teacher_sees_the_live_inputs_only() -> None:
 
 def test_the_teacher_is_the_network_it_says() -> None:
     n_x, n_1, m = 4, 200, 20_000
-    X, Y, *_ = datasets.teacher(m, n_x, (n_1,), 1, seed=5)
+    data = datasets.teacher(m, n_x, (n_1,), 1, seed=5)
     # E[y²] = E[relu(z)²] Σ w²/n_1 ≈ n_x/12 · 1/n_x · 1/2, up to the luck of one draw of weights.
-    assert np.mean(Y**2) == pytest.approx(1 / 24, rel=0.5)
-    np.testing.assert_allclose(
-        datasets.teacher(100, n_x, (n_1,), 1, seed=5).X, X[:, :100], rtol=0, atol=0
-    )
+    assert np.mean(data.Y**2) == pytest.approx(1 / 24, rel=0.5)
+    np.testing.assert_array_equal(datasets.teacher(100, n_x, (n_1,), 1, seed=5).X, data.X[:, :100])
 
 
 def test_teacher_labels_are_the_largest_output() -> None:
@@ -180,8 +187,9 @@ def test_teacher_examples_do_not_depend_on_how_many_follow(
 
 
 def test_houses_are_plausible_and_not_linear() -> None:
-    X, Y, *_ = datasets.houses(4000, noise=0)
-    table = dict(zip(datasets.houses(1).feature_names, X, strict=True))
+    data = datasets.houses(4000, noise=0)
+    X, Y = data.X, data.Y
+    table = dict(zip(data.feature_names, X, strict=True))
     assert table["size_m2"].min() >= 30
     np.testing.assert_array_equal(table["bedrooms"], np.rint(table["bedrooms"]))
     assert (Y > 0).all()
@@ -205,7 +213,7 @@ def test_split_gives_every_example_to_one_part(m: int, test: float, seed: int) -
     assert train.m + held_out.m == m
     for part in parts:
         check_form(part)
-    X, Y = (np.concatenate([part[i] for part in parts], axis=1) for i in (0, 1))
+    X, Y = (np.concatenate([getattr(part, of) for part in parts], axis=1) for of in "XY")
     order, expected = np.argsort(X[0]), np.argsort(data.X[0])
     np.testing.assert_array_equal(X[:, order], data.X[:, expected])
     np.testing.assert_array_equal(Y[:, order], data.Y[:, expected])
@@ -257,33 +265,64 @@ def test_standardize_only_moves_a_constant_input() -> None:
     np.testing.assert_allclose(scaled.X[0], 0, atol=1e-7)
 
 
+def test_standardize_refuses_another_set_of_inputs() -> None:
+    message = r"must have the n_x = 1 inputs of parity, got houses with n_x = 5"
+    with pytest.raises(ShapeError, match=message):
+        datasets.standardize(datasets.parity(1), datasets.parity(1), datasets.houses())
+
+
+def test_a_set_shows_its_name_and_shapes_not_its_numbers() -> None:
+    assert repr(datasets.houses(7)) == "Dataset('houses', X (5, 7), Y (1, 7))"
+
+
+COUNT = "must be a whole number of at least"
+FRACTION = "split: test must be a fraction of the examples, above 0 and below 1, got"
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: datasets.flower(0), r"flower: wanted m >= 1; got m = 0"),
-        (lambda: datasets.moons(2.5), r"moons: .* m >= 1; got 2\.5"),
-        (lambda: datasets.houses(True), r"houses: .* m >= 1; got True"),
-        (lambda: datasets.teacher("many"), r"teacher: .* m >= 1; got 'many'"),
-        (lambda: datasets.flower(noise=-0.1), r"flower: .* noise >= 0; got noise = -0\.1"),
-        (lambda: datasets.moons(noise=np.nan), r"moons: .* noise >= 0; got noise = nan"),
-        (lambda: datasets.houses(noise="a"), r"houses: .* noise >= 0; got noise = 'a'"),
-        (lambda: datasets.parity(0), r"parity: wanted n_bits in 1\.\.20; got n_bits = 0"),
-        (lambda: datasets.parity(21), r"parity: wanted n_bits in 1\.\.20; got n_bits = 21"),
-        (lambda: datasets.parity(4, 0), r"parity: wanted m >= 1; got m = 0"),
-        (lambda: datasets.flower(seed=-1), r"flower: wanted seed >= 0; got seed = -1"),
-        (lambda: datasets.flower(seed=None), r"flower: .* seed >= 0; got None"),
-        (lambda: datasets.teacher(n_x=3, live=4), r"teacher: wanted live in 1\.\.3; got live = 4"),
-        (lambda: datasets.teacher(hidden=(8, 0)), r"teacher: wanted hidden >= 1; got hidden = 0"),
-        (lambda: datasets.teacher(hidden=8), r"teacher: wanted hidden as a sequence .* got 8"),
-        (lambda: datasets.teacher(classes=True), r"teacher: wanted n_y >= 2; got n_y = 1"),
-        (lambda: datasets.flower().split(0), r"flower\.split: wanted 0 < test < 1; got test = 0"),
-        (lambda: datasets.flower().split(1.0), r"flower\.split: .* got test = 1\.0"),
-        (lambda: datasets.flower().split(seed=-2), r"flower\.split: .* got seed = -2"),
-        (lambda: datasets.flower(1).split(), r"flower\.split: wanted m >= 2 .* got m = 1"),
+        (lambda: datasets.flower(0), f"flower: m {COUNT} 1, got 0"),
+        (lambda: datasets.moons(2.5), f"moons: m {COUNT} 1, got 2.5"),
+        (lambda: datasets.houses(True), f"houses: m {COUNT} 1, got True"),
+        (lambda: datasets.teacher("many"), f"teacher: m {COUNT} 1, got 'many'"),
+        (lambda: datasets.parity(0), f"parity: n_bits {COUNT} 1, got 0"),
+        (lambda: datasets.parity(2.0), f"parity: n_bits {COUNT} 1, got 2.0"),
+        (lambda: datasets.parity(21), "parity: n_bits must be 20 or less, got 21"),
+        (lambda: datasets.parity(4, 0), f"parity: m {COUNT} 1, got 0"),
+        (lambda: datasets.flower(seed=-1), f"flower: seed {COUNT} 0, got -1"),
+        (lambda: datasets.moons(seed=None), f"moons: seed {COUNT} 0, got None"),
+        (lambda: datasets.houses(seed=0.5), f"houses: seed {COUNT} 0, got 0.5"),
+        (lambda: datasets.parity(seed=-1), f"parity: seed {COUNT} 0, got -1"),
+        (lambda: datasets.teacher(seed="a"), f"teacher: seed {COUNT} 0, got 'a'"),
+        (lambda: datasets.teacher(n_x=0), f"teacher: n_x {COUNT} 1, got 0"),
+        (lambda: datasets.teacher(n_y=0), f"teacher: n_y {COUNT} 1, got 0"),
+        (lambda: datasets.teacher(classes=True), f"n_y with classes=True {COUNT} 2, got 1"),
+        (lambda: datasets.teacher(live=0), f"teacher: live {COUNT} 1, got 0"),
+        (lambda: datasets.teacher(n_x=3, live=4), "teacher: live must be n_x = 3 or less, got 4"),
+        (lambda: datasets.teacher(hidden=(8, 0)), f"teacher: hidden[1] {COUNT} 1, got 0"),
+        (lambda: datasets.teacher(hidden=8), "hidden must be a list or tuple of whole numbers"),
+        (lambda: datasets.teacher(hidden="8"), "hidden must be a list or tuple of whole numbers"),
+        (lambda: datasets.flower().split(0), f"{FRACTION} 0"),
+        (lambda: datasets.flower().split(1.0), f"{FRACTION} 1.0"),
+        (lambda: datasets.flower().split(np.nan), f"{FRACTION} nan"),
+        (lambda: datasets.flower().split("a"), f"{FRACTION} 'a'"),
+        (lambda: datasets.flower().split(seed=-2), f"split: seed {COUNT} 0, got -2"),
+        (lambda: datasets.flower(1).split(), "flower must have 2 examples or more, got m = 1"),
     ],
 )
 def test_a_bad_argument_is_named_with_what_was_wanted(
     call: Callable[[], object], message: str
 ) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=re.escape(message)):
         call()
+
+
+@pytest.mark.parametrize("make", [datasets.flower, datasets.moons, datasets.houses])
+@pytest.mark.parametrize("noise", [-0.1, np.nan, np.inf, "a"])
+def test_noise_is_a_finite_number_that_is_not_negative(
+    make: Callable[..., Dataset], noise: object
+) -> None:
+    message = rf"^{make.__name__}: noise must be .*number of at least 0, got {noise!r}$"
+    with pytest.raises(DataError, match=message):
+        make(noise=noise)

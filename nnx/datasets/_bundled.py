@@ -1,6 +1,5 @@
 """The data sets that scikit-learn carries with it, so that nothing is downloaded."""
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -48,14 +47,15 @@ def diabetes() -> Dataset:
 
 def _load(name: str) -> Any:
     try:
-        sklearn_datasets = importlib.import_module("sklearn.datasets")
+        from sklearn import datasets
     except ImportError:
         raise MissingDependencyError("scikit-learn", "sklearn", f"nnx.datasets.{name}()") from None
-    return getattr(sklearn_datasets, f"load_{name}")()
+    return getattr(datasets, f"load_{name}")()
 
 
 def _dataset(name: str, rows: Any, Y: Any, table: Any) -> Dataset:
     targets = [str(target) for target in table.get("target_names", ["progression"])]
     features = [str(feature) for feature in table.feature_names]
+    # A copy with contiguous rows: its transpose has contiguous examples, and can be written to.
     X = rows.astype(np.float32, order="C").T
     return Dataset(X, np.asfortranarray(Y), name, tuple(features), tuple(targets))

@@ -1,15 +1,20 @@
 """What every data set function returns: the examples, their labels, and how to split them."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnx.datasets import _arguments as arguments
-from nnx.errors import DataError
+from nnx.errors import DataError, ShapeError
+from nnx.inputs import check_number
 
 
-class Dataset(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
     """Examples and what is known about them.
 
     Attributes
@@ -23,6 +28,16 @@ class Dataset(NamedTuple):
         One name for each of the n_x inputs.
     target_names : tuple of str
         One name for each class, or for each of the n_y values.
+
+    Examples
+    --------
+    >>> from nnx import datasets
+    >>> data = datasets.flower()
+    >>> data
+    Dataset('flower', X (2, 400), Y (400,))
+    >>> train, test = data.split(test=0.25, seed=0)
+    >>> train.m, test.m
+    (300, 100)
     """
 
     X: NDArray[np.float32]
@@ -30,6 +45,9 @@ class Dataset(NamedTuple):
     name: str
     feature_names: tuple[str, ...]
     target_names: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r}, X {self.X.shape}, Y {self.Y.shape})"
 
     @property
     def m(self) -> int:
@@ -41,7 +59,7 @@ class Dataset(NamedTuple):
         """The number of inputs."""
         return int(self.X.shape[0])
 
-    def split(self, test: float = 0.25, seed: int = 0) -> tuple["Dataset", "Dataset"]:
+    def split(self, test: float = 0.25, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Shuffle the examples and split them in two.
 
         Integer labels are split class by class, so both parts, and any beginning of either, have
@@ -58,20 +76,22 @@ class Dataset(NamedTuple):
         train, test : Dataset
             Neither is empty.
         """
-        where = f"{self.name}.split"
-        test = arguments.fraction(where, "test", test)
-        rng = arguments.generator(where, seed)
+        if not (isinstance(test, Real) and 0 < test < 1):
+            raise DataError(
+                f"split: test must be a fraction of the examples, above 0 and below 1, got {test!r}"
+            )
+        check_number("split: seed", seed, 0, whole=True)
         if self.m < 2:
-            raise DataError(f"{where}: wanted m >= 2 examples; got m = {self.m}")
+            raise DataError(f"split: {self.name} must have 2 examples or more, got m = {self.m}")
         m_test = min(max(round(test * self.m), 1), self.m - 1)
-        order = rng.permutation(self.m)
+        order = np.random.default_rng(seed).permutation(self.m)
         if np.issubdtype(self.Y.dtype, np.integer):
             order = order[_spread_classes(self.Y[order])]
         return self._take(order[m_test:]), self._take(order[:m_test])
 
-    def _take(self, examples: NDArray[np.intp]) -> "Dataset":
-        X = np.asfortranarray(self.X[:, examples])
-        return self._replace(X=X, Y=np.asfortranarray(self.Y[..., examples]))
+    def _take(self, examples: NDArray[np.intp]) -> Dataset:
+        X, Y = (np.asfortranarray(array[..., examples]) for array in (self.X, self.Y))
+        return replace(self, X=X, Y=Y)
 
 
 def standardize(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
@@ -85,13 +105,19 @@ def standardize(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
     tuple of Dataset
         ``train`` and each of the ``others``, with new X.
     """
+    for data in others:
+        if data.n_x != train.n_x:
+            raise ShapeError(
+                f"standardize: every data set must have the n_x = {train.n_x} inputs of "
+                f"{train.name}, got {data.name} with n_x = {data.n_x}"
+            )
     mean = train.X.mean(axis=1, keepdims=True, dtype=np.float64)
     deviation = train.X.std(axis=1, keepdims=True, dtype=np.float64)
     # The mean of equal numbers can miss them by a rounding, which must not be blown up to 1.
     constant = train.X.min(axis=1, keepdims=True) == train.X.max(axis=1, keepdims=True)
     deviation[constant] = 1.0
     return tuple(
-        data._replace(X=((data.X - mean) / deviation).astype(np.float32, order="F"))
+        replace(data, X=((data.X - mean) / deviation).astype(np.float32, order="F"))
         for data in (train, *others)
     )
 

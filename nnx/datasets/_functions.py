@@ -6,10 +6,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from nnx.datasets import _arguments as arguments
 from nnx.datasets._dataset import Dataset
 from nnx.errors import DataError
+from nnx.inputs import check_number
 
+# All 2^20 vectors of 20 bits are 80 MB.
+_MOST_BITS = 20
 # Bounds the teacher's activations in memory: 600 units of these are 75 MB.
 _EXAMPLES_AT_ONCE = 32_768
 
@@ -31,13 +33,25 @@ def parity(n_bits: int = 8, m: int | None = None, *, seed: int = 0) -> Dataset:
     -------
     Dataset
         X (n_bits, m) of zeros and ones, Y (m,): 1 where the number of ones is odd.
+
+    Examples
+    --------
+    >>> data = parity(2)
+    >>> data.X
+    array([[0., 0., 1., 1.],
+           [0., 1., 0., 1.]], dtype=float32)
+    >>> data.Y
+    array([0, 1, 1, 0])
     """
-    n_bits = arguments.whole("parity", "n_bits", n_bits, 1, 20)
-    rng = arguments.generator("parity", seed)
+    check_number("parity: n_bits", n_bits, 1, whole=True)
+    if n_bits > _MOST_BITS:
+        raise DataError(f"parity: n_bits must be {_MOST_BITS} or less, got {n_bits!r}")
+    check_number("parity: seed", seed, 0, whole=True)
     if m is None:
-        numbers = np.arange(2**n_bits)
+        numbers = np.arange(2 ** int(n_bits))
     else:
-        numbers = rng.integers(2**n_bits, size=arguments.whole("parity", "m", m, 1))
+        check_number("parity: m", m, 1, whole=True)
+        numbers = np.random.default_rng(seed).integers(2 ** int(n_bits), size=m)
     bits = numbers[:, None] >> np.arange(n_bits - 1, -1, -1) & 1
     names = tuple(f"bit_{i}" for i in range(1, n_bits + 1))
     Y = bits.sum(axis=1) % 2
@@ -84,16 +98,20 @@ def teacher(
     Dataset
         X (n_x, m); Y (n_y, m) values, or (m,) labels.
     """
-    m = arguments.whole("teacher", "m", m, 1)
-    n_x = arguments.whole("teacher", "n_x", n_x, 1)
-    live = n_x if live is None else arguments.whole("teacher", "live", live, 1, n_x)
-    n_y = arguments.whole("teacher", "n_y", n_y, 2 if classes else 1)
+    live = n_x if live is None else live
     if not isinstance(hidden, Sequence) or isinstance(hidden, str):
-        raise DataError(f"teacher: wanted hidden as a sequence of whole numbers; got {hidden!r}")
-    units = [arguments.whole("teacher", "hidden", n, 1) for n in hidden]
-    rng = arguments.generator("teacher", seed)
-    sizes = [n_x, *units, n_y]
-    Ws = [_normal_weights(rng, n, n_prev) for n_prev, n in pairwise(sizes)]
+        raise DataError(f"teacher: hidden must be a list or tuple of whole numbers, got {hidden!r}")
+    counts = {"m": m, "n_x": n_x, "live": live, **{f"hidden[{i}]": n for i, n in enumerate(hidden)}}
+    for name, count in counts.items():
+        check_number(f"teacher: {name}", count, 1, whole=True)
+    of_classes = " with classes=True" if classes else ""
+    check_number(f"teacher: n_y{of_classes}", n_y, 2 if classes else 1, whole=True)
+    check_number("teacher: seed", seed, 0, whole=True)
+    if live > n_x:
+        raise DataError(f"teacher: live must be n_x = {n_x} or less, got {live!r}")
+
+    rng = np.random.default_rng(seed)
+    Ws = [_normal_weights(rng, n, n_prev) for n_prev, n in pairwise([n_x, *hidden, n_y])]
     Ws[0] = Ws[0][:, :live]  # the weights of inputs the teacher does not see
     X = (rng.random((m, n_x), dtype=np.float32) - np.float32(0.5)).T
     Y = np.empty((n_y, m), np.float32, order="F")

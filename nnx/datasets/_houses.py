@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from nnx.datasets import _arguments as arguments
 from nnx.datasets._dataset import Dataset
+from nnx.inputs import check_number
 
 
 def houses(m: int = 1000, *, noise: float = 0.05, seed: int = 0) -> Dataset:
@@ -29,9 +29,10 @@ def houses(m: int = 1000, *, noise: float = 0.05, seed: int = 0) -> Dataset:
         the neighbourhood in 1000 a year, in these units (see `standardize`). Y (1, m): the price
         in 100 000.
     """
-    m = arguments.whole("houses", "m", m, 1)
-    noise = arguments.not_negative("houses", "noise", noise)
-    rng = arguments.generator("houses", seed)
+    check_number("houses: m", m, 1, whole=True)
+    check_number("houses: noise", noise, 0)
+    check_number("houses: seed", seed, 0, whole=True)
+    rng = np.random.default_rng(seed)
     size = np.clip(rng.lognormal(np.log(110), 0.4, m), 30, 400)
     bedrooms = np.clip(np.rint(size / 35 + rng.normal(0, 0.8, m)), 1, 8)
     age = rng.uniform(0, 120, m)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from nnx.datasets import _arguments as arguments
 from nnx.datasets._dataset import Dataset
+from nnx.inputs import check_number
 
 
 def flower(m: int = 400, *, noise: float = 0.2, seed: int = 0) -> Dataset:
@@ -25,9 +25,7 @@ def flower(m: int = 400, *, noise: float = 0.2, seed: int = 0) -> Dataset:
     Dataset
         X (2, m), Y (m,) in {0, 1}.
     """
-    m = arguments.whole("flower", "m", m, 1)
-    noise = arguments.not_negative("flower", "noise", noise)
-    rng = arguments.generator("flower", seed)
+    rng = _generator("flower", m, noise, seed)
     rows, labels = [], []
     for j, N in enumerate((m - m // 2, m // 2)):
         t = np.linspace(j * 3.12, (j + 1) * 3.12, N) + rng.standard_normal(N) * noise
@@ -53,9 +51,7 @@ def moons(m: int = 400, *, noise: float = 0.1, seed: int = 0) -> Dataset:
     Dataset
         X (2, m), Y (m,) in {0, 1}.
     """
-    m = arguments.whole("moons", "m", m, 1)
-    noise = arguments.not_negative("moons", "noise", noise)
-    rng = arguments.generator("moons", seed)
+    rng = _generator("moons", m, noise, seed)
     rows, labels = [], []
     for j, N in enumerate((m - m // 2, m // 2)):
         t = np.linspace(0, np.pi, N)
@@ -66,6 +62,14 @@ def moons(m: int = 400, *, noise: float = 0.1, seed: int = 0) -> Dataset:
     return _shuffled("moons", rows, labels, ("upper", "lower"), rng)
 
 
+def _generator(name: str, m: int, noise: float, seed: int) -> np.random.Generator:
+    """Check the arguments and return the source of all that is random."""
+    check_number(f"{name}: m", m, 1, whole=True)
+    check_number(f"{name}: noise", noise, 0)
+    check_number(f"{name}: seed", seed, 0, whole=True)
+    return np.random.default_rng(seed)
+
+
 def _shuffled(
     name: str,
     rows: list[np.ndarray],
@@ -74,8 +78,7 @@ def _shuffled(
     rng: np.random.Generator,
 ) -> Dataset:
     """Join the classes in random order, so that any run of examples holds both."""
-    X, Y = np.concatenate(rows), np.concatenate(labels)
-    order = rng.permutation(len(Y))
-    return Dataset(
-        X[order].astype(np.float32).T, Y[order].astype(np.int64), name, ("x_1", "x_2"), target_names
-    )
+    order = rng.permutation(sum(map(len, labels)))
+    X = np.concatenate(rows)[order].astype(np.float32).T
+    Y = np.concatenate(labels)[order].astype(np.int64)
+    return Dataset(X, Y, name, ("x_1", "x_2"), target_names)

@@ -104,7 +104,7 @@ def test_dA_of_another_shape() -> None:
         ({"units": 0}, "units must be a whole number of at least 1, got 0"),
         ({"units": 2.5}, "units must be a whole number"),
         ({"units": True}, "units must be a whole number"),
-        ({"units": 2, "keep_prob": 0.0}, "keep_prob must be a number above 0"),
+        ({"units": 2, "keep_prob": 0.0}, "keep_prob must be a finite number above 0"),
         ({"units": 2, "keep_prob": 1.5}, r"keep_prob must be in \(0, 1\]"),
         ({"units": 2, "activation": "rellu"}, "unknown activation 'rellu'; did you mean 'relu'"),
         ({"units": 2, "initialiser": "hee"}, "unknown initialiser 'hee'; did you mean 'he'"),
