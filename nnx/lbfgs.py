@@ -9,7 +9,7 @@ from typing import Any
 from nnx.backends.errors import MissingDependencyError
 from nnx.model import Model
 from nnx.optimizers import LBFGS, GradientDescent
-from nnx.step import TrainingStep
+from nnx.step import TrainingStep, worth_compiling
 
 Array = Any
 
@@ -34,7 +34,9 @@ def minimise(
     backend = model.backend
     if weights is not None:
         weights = weights / backend.xp.mean(weights)
-    step = TrainingStep(model, int(X.shape[1]), GradientDescent())
+    m = int(X.shape[1])
+    compiled = worth_compiling(model, m, iterations)
+    step = TrainingStep(model, m, GradientDescent(), compiled=compiled)
 
     def cost_and_gradient(theta: Any) -> tuple[float, Any]:
         model.theta[...] = backend.asarray(theta, model.dtype)

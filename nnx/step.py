@@ -1,19 +1,41 @@
-"""One training step as a program: buffers are allocated once, primitives write into them."""
+"""One training step as a program: everything that can be settled before is settled once."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
-from nnx.backends.errors import DataError, ShapeError
-from nnx.backends.reference.activations import IDENTITY, Activation
-from nnx.backends.reference.dropout import make_key
-from nnx.backends.reference.updates import clip_norm
+import numpy as np
+
+from nnx.backends import engine
+from nnx.backends.cpu import CpuBackend
+from nnx.backends.engine.blas import find_blas
+from nnx.backends.errors import DataError, DTypeError, ShapeError
+from nnx.backends.reference.updates import (
+    AdamRule,
+    GradientDescentRule,
+    MomentumRule,
+    RMSpropRule,
+    UpdateRule,
+    clip_norm,
+)
 from nnx.layers import Dense
 from nnx.model import Model, on_its_device
 from nnx.optimizers import Optimizer, get_optimizer
 from nnx.parameters import FlatVector
+from nnx.primitive_step import PrimitiveStep, layer_by_layer
+
+if TYPE_CHECKING:
+    from nnx.compiled import Program
 
 Array = Any
+# What NumPy does on an everyday machine, to foresee how long a run takes.
+_FLOP_PER_SECOND, _STEP_SECONDS = 1e11, 1e-4
+_COMPILED_RULES = (GradientDescentRule, MomentumRule, RMSpropRule, AdamRule)
+# A call of a compiled program cannot be interrupted: this many FLOP are well below a second.
+_FLOP_PER_CALL, _STEPS_PER_CALL = 2e10, 5_000
 
 
 class OptimizerState:
@@ -22,7 +44,8 @@ class OptimizerState:
     Attributes
     ----------
     gradient : FlatVector
-        The last gradient.
+        The last gradient, where `TrainingStep.gradients` computed it alone; a whole step may
+        leave out what it does not need.
     slots : dict
         The rule's state vectors, of the shape of theta.
     t : int
@@ -40,7 +63,8 @@ class TrainingStep:
 
     Equal to `forward`, `cost`, `backward` and the optimizer's update, without their checks and
     without allocation: X and Y must be arrays of the network's device and dtype, in the form
-    that `forward` and `backward` accept (labels as int64).
+    that `forward` and `backward` accept (labels as int64). On the CPU it is compiled where Numba
+    is installed (extra `fast`) and all parts of the network are nnx's own.
 
     Parameters
     ----------
@@ -50,6 +74,14 @@ class TrainingStep:
     optimizer : str or Optimizer, optional
     state : OptimizerState, optional
         Shared by programs of different m.
+    compiled : bool, optional
+        True asks for the compiled program, False for the primitives; by default the compiled one
+        where there is one.
+
+    Raises
+    ------
+    DataError
+        Where `compiled=True` cannot be had; the message says why.
 
     Examples
     --------
@@ -69,12 +101,24 @@ class TrainingStep:
         optimizer: str | Optimizer | None = None,
         *,
         state: OptimizerState | None = None,
+        compiled: bool | None = None,
     ) -> None:
         self.model, self.m, self.backend = model, m, model.backend
         self.optimizer = _stepwise(optimizer)
         self.state = OptimizerState(model, self.optimizer) if state is None else state
-        dense = [layer for layer in model.layers if isinstance(layer, Dense)]
-        self._program = _DenseProgram(model, dense, m) if len(dense) == model.L else None
+        reason = "compiled=False" if compiled is False else why_not_compiled(model)
+        if compiled and reason is not None:
+            raise DataError(f"this step cannot be compiled: {reason}")
+        self.compiled = reason is None
+        self._workers = engine.count_workers() if self.compiled else 1
+        self._programs: dict[tuple[bool, ...], Program] = {}
+        dense = all(isinstance(layer, Dense) for layer in model.layers)
+        self._primitives = PrimitiveStep(model, m) if dense and not self.compiled else None
+        rule = self.optimizer.rule
+        # The compiled update knows nnx's own rules, and does not wait for the gradient's norm.
+        self._whole = (
+            self.compiled and type(rule) in _COMPILED_RULES and self.optimizer.clip_norm is None
+        )
 
     @on_its_device
     def __call__(
@@ -101,22 +145,75 @@ class TrainingStep:
         J : array ()
             On the device; reading it waits for the device.
         """
+        rate = self.optimizer.schedule(0.0) if learning_rate is None else learning_rate
+        if self._whole:
+            self._check(X, Y, weights)
+            return self._launch(X, Y, weights, None, np.array([rate], np.float64), update=True)
         J = self.gradients(X, Y, weights)
-        self.update(self.optimizer.schedule(0.0) if learning_rate is None else learning_rate)
+        self.update(rate)
         return J
+
+    @on_its_device
+    def run(
+        self,
+        X: Array,
+        Y: Array,
+        weights: Array | None,
+        rates: Array,
+        *,
+        order: Array | None = None,
+    ) -> Array:
+        """Take a step for each learning rate, over one batch of m examples after the other.
+
+        Parameters
+        ----------
+        X : array (n_x, m')
+        Y : array (m',) or (n_y, m')
+        weights : array, optional
+            In the order of the batches, of mean one in each.
+        rates : float64 array (steps,)
+            The learning rates, on the host.
+        order : int64 array, optional
+            Positions of the examples, batch after batch; by default 0, 1, 2, ...
+
+        Returns
+        -------
+        total : array ()
+            The sum of the batches' costs, each before its step.
+        """
+        total: Array = 0.0
+        if self._whole:
+            self._check(X, Y, weights, whole=False)
+            flop = self._program(X, Y, weights, order is not None, True).plan.flop
+            count = int(max(1, min(_FLOP_PER_CALL / max(flop, 1), _STEPS_PER_CALL)))
+            for first in range(0, len(rates), count):
+                few = rates[first : first + count]
+                part = slice(first * self.m, (first + len(few)) * self.m)
+                x, y = (X, Y) if order is not None else (X[:, part], Y[..., part])
+                total = total + self._launch(
+                    x, y, _part(weights, part), _part(order, part), few, update=True
+                )
+            return total
+        gather = self.backend.gather
+        for number, rate in enumerate(rates):
+            part = slice(number * self.m, (number + 1) * self.m)
+            x, y = X[:, part], Y[..., part]
+            if order is not None:
+                x, y = gather(X, order[part]), gather(Y, order[part])
+            total = total + self(x, y, _part(weights, part), learning_rate=float(rate))
+        return total
 
     @on_its_device
     def gradients(self, X: Array, Y: Array, weights: Array | None = None) -> Array:
         """Compute `state.gradient` and return J, leaving the parameters as they are."""
-        if tuple(X.shape) != (self.model.n_x, self.m):
-            raise ShapeError(
-                f"this step is for X of shape ({self.model.n_x}, {self.m}); got {tuple(X.shape)}"
-            )
+        self._check(X, Y, weights)
         model, gradient, t = self.model, self.state.gradient, self.state.t + 1
-        if self._program is not None:
-            J = self._program.gradients(X, Y, weights, gradient, t)
+        if self.compiled:
+            J = self._launch(X, Y, weights, None, np.zeros(1), update=False)
+        elif self._primitives is not None:
+            J = self._primitives.gradients(X, Y, weights, gradient, t)
         else:
-            J = _layer_by_layer(model, X, Y, weights, gradient, t)
+            J = layer_by_layer(model, X, Y, weights, gradient, t)
         if model.penalty:
             part, xp = slice(gradient.penalised), model.backend.xp
             J = J + model.penalty.cost(xp, model.theta[part], self.m)
@@ -125,7 +222,7 @@ class TrainingStep:
 
     @on_its_device
     def update(self, learning_rate: float) -> None:
-        """Move the parameters along the last gradient."""
+        """Move the parameters along the last gradient of `gradients`."""
         model, state = self.model, self.state
         if self.optimizer.clip_norm is not None:
             clip_norm(model.backend.xp, state.gradient.flat, self.optimizer.clip_norm)
@@ -139,75 +236,99 @@ class TrainingStep:
             state.t,
         )
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other users of the cores quiet while many steps are taken."""
+        blas = find_blas() if self.compiled else None
+        if blas is None:
+            yield
+            return
+        with blas.single_thread():
+            yield
+
+    def _check(self, X: Array, Y: Array, weights: Array | None, *, whole: bool = True) -> None:
+        if X.shape[0] != self.model.n_x or (whole and X.shape[1] != self.m):
+            raise ShapeError(
+                f"this step is for X of shape ({self.model.n_x}, {self.m}); got {tuple(X.shape)}"
+            )
+        if not self.compiled:
+            return
+        # Compiled code reads memory as it was told to.
+        m, dtype = X.shape[1], self.model.theta.dtype
+        if Y.shape not in ((m,), (self.model.n_y, m)):
+            raise ShapeError(f"Y must be for the {m} examples of X; got {tuple(Y.shape)}")
+        if X.dtype != dtype or Y.dtype != (np.int64 if Y.ndim == 1 else dtype):
+            raise DTypeError(
+                f"this step is for {dtype} (labels: int64); got X {X.dtype} and Y {Y.dtype}"
+            )
+        if weights is not None and (weights.dtype != dtype or not weights.flags.c_contiguous):
+            raise DTypeError(f"example weights must be contiguous {dtype}, got {weights.dtype}")
+
+    def _program(
+        self, X: Array, Y: Array, weights: Array | None, gathered: bool, update: bool
+    ) -> Program:
+        """The compiled program for arrays of this kind, made at its first use."""
+        key = (Y.ndim == 1, weights is not None, gathered, update)
+        if key not in self._programs:
+            from nnx.compiled import Program
+
+            rule: UpdateRule | None = self.optimizer.rule if update else None
+            self._programs[key] = Program(
+                self.model,
+                self.m,
+                self._workers,
+                self.state.gradient,
+                self.state.slots,
+                rule,
+                labels=key[0],
+                weighted=key[1],
+                gathered=gathered,
+            )
+        return self._programs[key]
+
+    def _launch(
+        self,
+        X: Array,
+        Y: Array,
+        weights: Array | None,
+        order: Array | None,
+        rates: Array,
+        *,
+        update: bool,
+    ) -> Array:
+        program = self._program(X, Y, weights, order is not None, update)
+        X, Y = np.asfortranarray(X), np.asfortranarray(Y)
+        losses, penalties = program.launch(X, Y, weights, order, rates, self.state.t + 1)
+        if update:
+            self.state.t += len(rates)
+        return np.float64(losses / self.m + penalties)
+
+
+def why_not_compiled(model: Model) -> str | None:
+    """Return what keeps the steps of this network from being compiled; None where nothing does."""
+    if type(model.backend) is not CpuBackend:
+        return f"device {model.device!r} is not nnx's own CPU backend"
+    reason = engine.why_unusable()
+    if reason is not None:
+        return reason
+    from nnx.compiled import unsupported
+
+    return unsupported(model)
+
+
+def worth_compiling(model: Model, m: int, steps: int) -> bool | None:
+    """Return what to pass as `compiled` for so many steps: False where Numba would load longer."""
+    flop = 6 * m * sum(n * n_prev for n_prev, n in pairwise(model.n))
+    seconds = steps * (flop / _FLOP_PER_SECOND + _STEP_SECONDS)
+    return None if seconds >= 2 * engine.seconds_to_load() else False
+
+
+def _part(array: Array | None, part: slice) -> Array | None:
+    return None if array is None else array[part]
+
 
 def _stepwise(optimizer: str | Optimizer | None) -> Optimizer:
     found = get_optimizer(optimizer)
     if isinstance(found, Optimizer):
         return found
     raise DataError(f"{found} takes no single steps; pass it to Network.fit")
-
-
-class _DenseProgram:
-    """Forward and backward of a network whose layers are all dense, through the primitives."""
-
-    def __init__(self, model: Model, layers: list[Dense], m: int) -> None:
-        self.model, self.layers = model, layers
-        self.g: list[Activation] = [layer.g for layer in layers]
-        empty = model.backend.empty
-        shapes = [(layer.units, m) for layer in layers]
-        self.A = [empty(shape, model.dtype) for shape in shapes]
-        self.dZ = [empty(shape, model.dtype) for shape in shapes]
-        # The output layer keeps Z for the cost, a hidden one only where g' is written from Z.
-        needs_Z = [g.derivative_from == "Z" for g in self.g[:-1]] + [True]
-        self.Z = [
-            empty(shape, model.dtype) if needed else None
-            for shape, needed in zip(shapes, needs_Z, strict=True)
-        ]
-        # The activations after dropout, which the next layer takes; g' still needs those before.
-        self.dropped = [
-            empty(shape, model.dtype) if layer.keep_prob < 1 else A
-            for layer, shape, A in zip(layers, shapes, self.A, strict=True)
-        ]
-
-    def gradients(
-        self, X: Array, Y: Array, weights: Array | None, gradient: FlatVector, t: int
-    ) -> Array:
-        """Write all dW[l] and db[l] and return J without the penalties."""
-        model, backend = self.model, self.model.backend
-        theta, L = model.vector.layers, model.L
-        inputs = [X, *self.dropped[:-1]]
-        keys = [make_key(model.seed, t, number) for number in range(1, L + 1)]
-        for i, layer in enumerate(self.layers):
-            W, b = theta[i]["W"], theta[i]["b"]
-            backend.dense_forward(W, b, inputs[i], self.g[i], A=self.A[i], Z=self.Z[i])
-            if layer.keep_prob < 1:
-                backend.dropout(self.A[i], keys[i], layer.keep_prob, out=self.dropped[i])
-        J, _ = backend.loss_with_gradient(
-            model.loss, self.g[-1], self.Z[-1], self.A[-1], Y, weights, dZ=self.dZ[-1]
-        )
-        for i in range(L - 1, -1, -1):
-            d = gradient.layers[i]
-            backend.weight_gradient(self.dZ[i], inputs[i], dW=d["W"], db=d["b"])
-            if i:
-                self._back(i, keys[i - 1])
-        return J
-
-    def _back(self, i: int, key: int) -> None:
-        """dZ[l-1] = W[l]^T dZ[l] * D / keep_prob * g[l-1]'; D is the dropout mask."""
-        backend, W = self.model.backend, self.model.vector.layers[i]["W"]
-        g, out = self.g[i - 1], self.dZ[i - 1]
-        cache = self.A[i - 1] if g.derivative_from == "A" else self.Z[i - 1]
-        if self.layers[i - 1].keep_prob == 1:
-            backend.dense_backward(W, self.dZ[i], g, cache, out=out)
-            return
-        backend.dense_backward(W, self.dZ[i], IDENTITY, cache, out=out)
-        backend.dropout(out, key, self.layers[i - 1].keep_prob, out=out)
-        backend.activation_backward(g, out, cache, out=out)
-
-
-def _layer_by_layer(
-    model: Model, X: Array, Y: Array, weights: Array | None, gradient: FlatVector, t: int
-) -> Array:
-    """The same for a network with layers of one's own."""
-    _, caches = model.forward(X, train=True, t=t, check=False)
-    return model.backward_into(gradient, Y, caches, weights)

@@ -21,7 +21,7 @@ from nnx.inputs import check_number, check_weights, check_X
 from nnx.lbfgs import minimise
 from nnx.model import Model
 from nnx.optimizers import LBFGS, Optimizer, get_optimizer
-from nnx.step import OptimizerState, TrainingStep
+from nnx.step import OptimizerState, TrainingStep, worth_compiling
 
 Array = Any
 CallbackLike = Callback | Callable[[Any, History], bool | None]
@@ -115,48 +115,65 @@ class Run:
     ) -> None:
         if self._state is None:
             self._state = OptimizerState(self._model, optimizer)
-        steps: dict[int, TrainingStep] = {}
         size, first = options.batch(data.m), self.history.epochs
         count = math.ceil(data.m / size)
         schedule = optimizer.schedule
-        for epoch in range(first, first + options.epochs):
-            start, total, rate = time.perf_counter(), 0.0, 0.0
-            for i, batch in enumerate(self._batches(data, size, epoch, options.shuffle)):
-                if batch.m not in steps:
-                    steps[batch.m] = TrainingStep(
-                        self._model, batch.m, optimizer, state=self._state
-                    )
-                rate = schedule(epoch + i / count)
-                J = steps[batch.m](batch.X, batch.Y, batch.weights, learning_rate=rate)
-                total = total + J * (batch.m / data.m)
-            cost = float(total)  # waits for the device
-            stop = after_epoch(cost, rate, time.perf_counter() - start)
-            watched = self.history.get("validation_cost", self.history["cost"])
-            schedule.observe(watched[-1])
-            if stop:
-                break
+        compiled = worth_compiling(self._model, size, count * options.epochs)
+        steps = [
+            TrainingStep(self._model, m, optimizer, state=self._state, compiled=compiled)
+            for m in (size, data.m % size)
+            if m
+        ]
+        with steps[0].alone():
+            for epoch in range(first, first + options.epochs):
+                start = time.perf_counter()
+                rates = np.array([schedule(epoch + i / count) for i in range(count)])
+                total = self._epoch(data, steps, epoch, rates, options.shuffle)
+                cost = float(total) / data.m  # waits for the device
+                stop = after_epoch(cost, float(rates[-1]), time.perf_counter() - start)
+                watched = self.history.get("validation_cost", self.history["cost"])
+                schedule.observe(watched[-1])
+                if stop:
+                    break
 
-    def _batches(self, data: Batch, size: int, epoch: int, shuffle: bool) -> Iterator[Batch]:
-        """The minibatches of an epoch, the last one smaller where m is no multiple of size."""
-        backend, xp = self._model.backend, self._model.backend.xp
-        order = None
+    def _epoch(
+        self, data: Batch, steps: list[TrainingStep], epoch: int, rates: Array, shuffle: bool
+    ) -> Array:
+        """Take the steps of one epoch; return the sum over its batches of m J.
+
+        The last batch is smaller where m is no multiple of the batch size.
+        """
+        backend, size = self._model.backend, steps[0].m
+        order, weights = None, data.weights
         if shuffle and size < data.m:
             rng = np.random.default_rng([self._model.seed, _SHUFFLE, epoch])
             order = backend.asarray(rng.permutation(data.m))
-        for start in range(0, data.m, size):
-            part = slice(start, min(start + size, data.m))
-            weights = data.weights
-            if order is None:
-                X, Y = data.X[:, part], data.Y[..., part]
-                weights = None if weights is None else weights[part]
-            else:
-                X, Y = backend.gather(data.X, order[part]), backend.gather(data.Y, order[part])
-                weights = None if weights is None else backend.gather(weights, order[part])
-            if weights is not None:
-                # Mean one in each batch; a batch whose weights are all zero stays zero.
-                mean = xp.mean(weights)
-                weights = weights / xp.where(mean > 0, mean, xp.ones_like(mean))
-            yield Batch(X, Y, weights)
+            weights = None if weights is None else backend.gather(weights, order)
+        if weights is not None:
+            weights = self._mean_one(weights, size)
+        total, first = 0.0, 0
+        for step in steps:
+            number = len(rates) - first if step is steps[-1] else data.m // size
+            part = slice(first * size, first * size + number * step.m)
+            X, Y = (data.X, data.Y) if order is not None else (data.X[:, part], data.Y[..., part])
+            total = total + step.m * step.run(
+                X,
+                Y,
+                None if weights is None else weights[part],
+                rates[first : first + number],
+                order=None if order is None else order[part],
+            )
+            first += number
+        return total
+
+    def _mean_one(self, weights: Array, size: int) -> Array:
+        """Scale the weights so that their mean is one in each batch; zeros stay zeros."""
+        xp, parts = self._model.backend.xp, []
+        for start in range(0, weights.shape[0], size):
+            part = weights[start : min(start + size, weights.shape[0])]
+            mean = xp.mean(part)
+            parts.append(part / xp.where(mean > 0, mean, xp.ones_like(mean)))
+        return xp.concat(parts)
 
 
 def prepare(

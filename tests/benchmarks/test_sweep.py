@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import nnx
 from nnx.backends import Memory, get_backend
 from nnx.backends.cpu import CpuBackend
 from nnx.benchmarks import Settings, sweep
@@ -40,13 +41,13 @@ def test_the_optimizer_of_the_step_is_the_one_asked_for(
     optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names: list[str] = []
-    update = CpuBackend.update
+    make = nnx.TrainingStep
 
-    def note(self: CpuBackend, rule: Any, *arguments: Any) -> None:
-        names.append(type(rule).__name__)
-        update(self, rule, *arguments)
+    def note(net: nnx.Network, m: int, optimizer: nnx.Optimizer) -> nnx.TrainingStep:
+        names.append(type(optimizer.rule).__name__)
+        return make(net, m, optimizer)
 
-    monkeypatch.setattr(CpuBackend, "update", note)
+    monkeypatch.setattr(nnx, "TrainingStep", note)
     network_call(Point("cpu", "float32", "step", 4, 3, 1), optimizer=optimizer)()
     assert names == [f"{optimizer}Rule"]
 

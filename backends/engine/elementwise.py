@@ -1,0 +1,345 @@
+"""Activations and their derivatives for compiled code, one row of contiguous numbers at a time.
+
+The formulas are those of `nnx.backends.reference.activations`. In float32 exp and tanh are
+polynomials that the compiler turns into vector instructions (Moshier's Cephes: expf, tanhf; errors
+of one or two units in the last place); in float64 they are the C library's.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+from nnx.backends.engine.lowlevel import cast, power_of_two
+
+# For functions that only compiled code calls: without the wrappers they compile faster.
+inner = partial(njit, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+# Reordering a sum and fusing multiply with add is what vectors need; NaN and infinity stay.
+FAST = {"reassoc", "contract", "nsz"}
+_GELU_C = math.sqrt(2 / math.pi)
+_GELU_K = 0.044715
+_SELU_ALPHA = 1.6732632423543772
+_SELU_SCALE = 1.0507009873554805
+
+_F = np.float32
+_LOG2E, _LN2_HIGH, _LN2_LOW = _F(1.44269504088896341), _F(0.693359375), _F(-2.12194440e-4)
+_E0, _E1, _E2 = _F(1.9875691500e-4), _F(1.3981999507e-3), _F(8.3334519073e-3)
+_E3, _E4, _E5 = _F(4.1665795894e-2), _F(1.6666665459e-1), _F(5.0000001201e-1)
+_T0, _T1, _T2 = _F(-5.70498872745e-3), _F(2.06390887954e-2), _F(-5.37397155531e-2)
+_T3, _T4 = _F(1.33314422036e-1), _F(-3.33332819422e-1)
+_LOWEST, _HIGHEST, _TANH_SPLIT = _F(-104), _F(89), _F(0.625)
+_ZERO, _HALF, _ONE, _TWO = _F(0), _F(0.5), _F(1), _F(2)
+
+
+@inner(fastmath={"contract"})
+def _exp32(x: Any) -> Any:
+    x = _HIGHEST if x > _HIGHEST else x
+    x = _LOWEST if x < _LOWEST else x
+    n = np.floor(x * _LOG2E + _HALF)
+    r = x - n * _LN2_HIGH
+    r = r - n * _LN2_LOW
+    p = _E0
+    p = p * r + _E1
+    p = p * r + _E2
+    p = p * r + _E3
+    p = p * r + _E4
+    p = p * r + _E5
+    p = p * r * r + r + _ONE
+    # 2^n in two factors: n reaches 128 and, for subnormal results, -150.
+    whole = np.int32(n)
+    half = whole >> np.int32(1)
+    return p * power_of_two(half) * power_of_two(whole - half)
+
+
+@inner(fastmath={"contract"})
+def _tanh32(x: Any) -> Any:
+    size = -x if x < _ZERO else x
+    e = _exp32(size + size)
+    large = _ONE - _TWO / (e + _ONE)
+    large = -large if x < _ZERO else large
+    s = x * x
+    p = _T0
+    p = p * s + _T1
+    p = p * s + _T2
+    p = p * s + _T3
+    p = p * s + _T4
+    return p * s * x + x if size < _TANH_SPLIT else large
+
+
+def exp(x: Any) -> Any:
+    """e^x in the precision of x."""
+    raise NotImplementedError("for compiled code")
+
+
+def tanh(x: Any) -> Any:
+    """Hyperbolic tangent in the precision of x."""
+    raise NotImplementedError("for compiled code")
+
+
+@overload(exp)
+def _exp(x):
+    if x == types.float32:
+        return lambda x: _exp32(x)
+    return lambda x: math.exp(x)
+
+
+@overload(tanh)
+def _tanh(x):
+    if x == types.float32:
+        return lambda x: _tanh32(x)
+    return lambda x: math.tanh(x)
+
+
+@inner(fastmath=FAST)
+def sigmoid(z: Any) -> Any:
+    """1 / (1 + exp(-z)); exp is only taken of numbers below zero."""
+    one = cast(1, z)
+    e = exp(-abs(z))
+    return (one if z >= 0 else e) / (one + e)
+
+
+# -- g(z, alpha) and g'(cache, alpha); the cache is A or Z as in the reference ---------------------
+
+
+@inner(fastmath=FAST)
+def _identity_slope(a, alpha):
+    return cast(1, a)
+
+
+@inner(fastmath=FAST)
+def _relu(z, alpha):
+    zero = cast(0, z)
+    return zero if z < zero else z  # NaN is not below zero, and stays
+
+
+@inner(fastmath=FAST)
+def _relu_slope(a, alpha):
+    return cast(1, a) if a > 0 else cast(0, a)
+
+
+@inner(fastmath=FAST)
+def _sigmoid(z, alpha):
+    return sigmoid(z)
+
+
+@inner(fastmath=FAST)
+def _sigmoid_slope(a, alpha):
+    return a * (cast(1, a) - a)
+
+
+@inner(fastmath=FAST)
+def _tanh_(z, alpha):
+    return tanh(z)
+
+
+@inner(fastmath=FAST)
+def _tanh_slope(a, alpha):
+    return cast(1, a) - a * a
+
+
+@inner(fastmath=FAST)
+def _leaky_relu(z, alpha):
+    return z if z > 0 else alpha * z
+
+
+@inner(fastmath=FAST)
+def _leaky_relu_slope(a, alpha):
+    return cast(1, a) if a > 0 else alpha
+
+
+@inner()
+def _elu(z, alpha):
+    return z if z > 0 else alpha * cast(math.expm1(min(z, cast(0, z))), z)
+
+
+@inner(fastmath=FAST)
+def _elu_slope(a, alpha):
+    return cast(1, a) if a > 0 else a + alpha
+
+
+@inner()
+def _selu(z, alpha):
+    return cast(_SELU_SCALE, z) * _elu(z, cast(_SELU_ALPHA, z))
+
+
+@inner(fastmath=FAST)
+def _selu_slope(a, alpha):
+    return cast(_SELU_SCALE, a) if a > 0 else a + cast(_SELU_SCALE * _SELU_ALPHA, a)
+
+
+@inner(fastmath=FAST)
+def _gelu(z, alpha):
+    half, one = cast(0.5, z), cast(1, z)
+    return half * z * (one + tanh(cast(_GELU_C, z) * (z + cast(_GELU_K, z) * z * z * z)))
+
+
+@inner(fastmath=FAST)
+def _gelu_slope(z, alpha):
+    half, one, c, k = cast(0.5, z), cast(1, z), cast(_GELU_C, z), cast(_GELU_K, z)
+    t = tanh(c * (z + k * z * z * z))
+    return half * (one + t) + half * z * (one - t * t) * c * (one + cast(3, z) * k * z * z)
+
+
+@inner(fastmath=FAST)
+def _silu(z, alpha):
+    return z * sigmoid(z)
+
+
+@inner(fastmath=FAST)
+def _silu_slope(z, alpha):
+    one, s = cast(1, z), sigmoid(z)
+    return s * (one + z * (one - s))
+
+
+@inner()
+def _softplus(z, alpha):
+    return max(z, cast(0, z)) + cast(math.log1p(exp(-abs(z))), z)
+
+
+@inner()
+def _softplus_slope(a, alpha):
+    return -cast(math.expm1(-a), a)
+
+
+@inner(fastmath=FAST)
+def _exponential(z, alpha):
+    return exp(z)
+
+
+@inner(fastmath=FAST)
+def _exponential_slope(a, alpha):
+    return a
+
+
+def _in_place(g: Any) -> Any:
+    # One pointer: with two the compiler cannot know that they are equal, and would not vectorize.
+    @inner(fastmath=FAST)
+    def row(a, n, alpha):
+        for j in range(n):
+            a[j] = g(a[j], alpha)
+
+    return row
+
+
+def _keeping(g: Any) -> Any:
+    @inner(fastmath=FAST)
+    def row(z, a, n, alpha):
+        for j in range(n):
+            a[j] = g(z[j], alpha)
+
+    return row
+
+
+def _backward(slope: Any) -> Any:
+    @inner(fastmath=FAST)
+    def row(d, cache, n, alpha, scale):
+        for j in range(n):
+            cache[j] = d[j] * slope(cache[j] * scale, alpha)
+
+    return row
+
+
+# The number of an activation in the compiled program.
+IDENTITY, RELU, SIGMOID, TANH, LEAKY_RELU, ELU, SELU, GELU, SILU, SOFTPLUS, EXPONENTIAL = range(11)
+CODES = {
+    "identity": IDENTITY,
+    "relu": RELU,
+    "sigmoid": SIGMOID,
+    "tanh": TANH,
+    "leaky_relu": LEAKY_RELU,
+    "elu": ELU,
+    "selu": SELU,
+    "gelu": GELU,
+    "silu": SILU,
+    "softplus": SOFTPLUS,
+    "exponential": EXPONENTIAL,
+}
+
+_relu_forward = _in_place(_relu)
+_sigmoid_forward = _in_place(_sigmoid)
+_tanh_forward = _in_place(_tanh_)
+_leaky_relu_forward = _in_place(_leaky_relu)
+_elu_forward = _in_place(_elu)
+_selu_forward = _in_place(_selu)
+_gelu_forward = _in_place(_gelu)
+_silu_forward = _in_place(_silu)
+_softplus_forward = _in_place(_softplus)
+_exponential_forward = _in_place(_exponential)
+_gelu_keeping, _silu_keeping = _keeping(_gelu), _keeping(_silu)
+_identity_backward = _backward(_identity_slope)
+_relu_backward = _backward(_relu_slope)
+_sigmoid_backward = _backward(_sigmoid_slope)
+_tanh_backward = _backward(_tanh_slope)
+_leaky_relu_backward = _backward(_leaky_relu_slope)
+_elu_backward = _backward(_elu_slope)
+_selu_backward = _backward(_selu_slope)
+_gelu_backward = _backward(_gelu_slope)
+_silu_backward = _backward(_silu_slope)
+_softplus_backward = _backward(_softplus_slope)
+_exponential_backward = _backward(_exponential_slope)
+
+
+@inner()
+def forward_row(code, a, n, alpha):
+    """a[:n] = g(a[:n])."""
+    if code == RELU:
+        _relu_forward(a, n, alpha)
+    elif code == SIGMOID:
+        _sigmoid_forward(a, n, alpha)
+    elif code == TANH:
+        _tanh_forward(a, n, alpha)
+    elif code == LEAKY_RELU:
+        _leaky_relu_forward(a, n, alpha)
+    elif code == ELU:
+        _elu_forward(a, n, alpha)
+    elif code == SELU:
+        _selu_forward(a, n, alpha)
+    elif code == GELU:
+        _gelu_forward(a, n, alpha)
+    elif code == SILU:
+        _silu_forward(a, n, alpha)
+    elif code == SOFTPLUS:
+        _softplus_forward(a, n, alpha)
+    elif code == EXPONENTIAL:
+        _exponential_forward(a, n, alpha)
+
+
+@inner()
+def forward_row_keeping(code, z, a, n):
+    """a[:n] = g(z[:n]), for the activations whose derivative is written from Z."""
+    if code == GELU:
+        _gelu_keeping(z, a, n, z[0])
+    else:
+        _silu_keeping(z, a, n, z[0])
+
+
+@inner()
+def backward_row(code, d, cache, n, alpha, scale):
+    """cache[:n] = d[:n] g'(scale cache[:n]): the gradient takes the place of what it needed."""
+    if code == IDENTITY:
+        _identity_backward(d, cache, n, alpha, scale)
+    elif code == RELU:
+        _relu_backward(d, cache, n, alpha, scale)
+    elif code == SIGMOID:
+        _sigmoid_backward(d, cache, n, alpha, scale)
+    elif code == TANH:
+        _tanh_backward(d, cache, n, alpha, scale)
+    elif code == LEAKY_RELU:
+        _leaky_relu_backward(d, cache, n, alpha, scale)
+    elif code == ELU:
+        _elu_backward(d, cache, n, alpha, scale)
+    elif code == SELU:
+        _selu_backward(d, cache, n, alpha, scale)
+    elif code == GELU:
+        _gelu_backward(d, cache, n, alpha, scale)
+    elif code == SILU:
+        _silu_backward(d, cache, n, alpha, scale)
+    elif code == SOFTPLUS:
+        _softplus_backward(d, cache, n, alpha, scale)
+    elif code == EXPONENTIAL:
+        _exponential_backward(d, cache, n, alpha, scale)

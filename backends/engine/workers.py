@@ -1,0 +1,125 @@
+"""The threads that run programs: the caller is worker 0, the others wait for the next program.
+
+A waiting worker spins for a short while inside compiled code, so that a program that follows at
+once finds it awake and neither of them needs Python's lock; after that it sleeps.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+
+from nnx.backends.engine.interpreter import run
+from nnx.backends.engine.lowlevel import (
+    atomic_add,
+    atomic_exchange,
+    atomic_load,
+    integers,
+    pause,
+)
+
+_SPINS = 20_000  # about half a millisecond
+_LINE = 128  # bytes between numbers that several threads write: no two in one cache line
+
+
+@njit(nogil=True, cache=True)
+def _serve(started, done, own, one):
+    """Run job after job; return when none has come for a while, with the flag `asleep` set.
+
+    own: asleep, jobs seen, address of the job.
+    """
+    while True:
+        fresh = False
+        for _ in range(_SPINS):
+            fresh = atomic_load(started) != integers(own)[1]
+            if fresh:
+                break
+            pause()
+        if not fresh:
+            atomic_exchange(own, 1)
+            # A job may have come just before. Whoever takes the flag back decides: if it is this
+            # worker it goes on, otherwise the caller is about to open its door.
+            if atomic_load(started) == integers(own)[1] or not atomic_exchange(own, 0):
+                return
+        integers(own)[1] += 1
+        run(integers(own)[2], one)
+        atomic_add(done, 1)
+
+
+@njit(nogil=True, cache=True)
+def _lead(job, done, others, one):
+    """Run the caller's job, and wait until the others have ended theirs."""
+    run(job, one)
+    while atomic_load(done) < others:
+        pause()
+
+
+@njit(cache=True)
+def _start(started, done):
+    atomic_exchange(done, 0)
+    atomic_add(started, 1)
+
+
+@njit(cache=True)
+def _exchange(address, value):
+    return atomic_exchange(address, value)
+
+
+class Workers:
+    """`count` workers for programs of one dtype, the calling thread among them.
+
+    Attributes
+    ----------
+    count : int
+    """
+
+    def __init__(self, count: int, dtype: str) -> None:
+        self.count, self._one = count, np.dtype(dtype).type(1)
+        words = np.zeros((2 + count, _LINE // 8), np.int64)
+        self._started, self._done = words[0].ctypes.data, words[1].ctypes.data
+        self._own = words[2:]
+        self._own_addresses = [row.ctypes.data for row in self._own]
+        self._doors = [threading.Semaphore(0) for _ in range(count)]
+        self._lock = threading.Lock()
+        for worker in range(1, count):
+            threading.Thread(
+                target=self._work, args=(worker,), name=f"nnx-worker-{worker}", daemon=True
+            ).start()
+
+    def run(self, jobs: Sequence[int]) -> None:
+        """Run the jobs at these addresses, one for each worker; return when all have ended."""
+        if len(jobs) == 1:
+            run(jobs[0], self._one)
+            return
+        with self._lock:
+            for worker in range(1, self.count):
+                self._own[worker, 2] = jobs[worker]
+            _start(self._started, self._done)
+            for worker in range(1, self.count):
+                if self._own[worker, 0] and _exchange(self._own_addresses[worker], 0):
+                    self._doors[worker].release()
+            _lead(jobs[0], self._done, self.count - 1, self._one)
+
+    def _work(self, worker: int) -> None:
+        while True:
+            _serve(self._started, self._done, self._own_addresses[worker], self._one)
+            self._doors[worker].acquire()
+
+
+_pools: dict[tuple[int, str], Workers] = {}
+
+
+def get_workers(count: int, dtype: str) -> Workers:
+    """Return the workers of this process, made at the first call."""
+    if (count, dtype) not in _pools:
+        _pools[count, dtype] = Workers(count, dtype)
+    return _pools[count, dtype]
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked child has none of its parent's threads.
+    os.register_at_fork(after_in_child=_pools.clear)

@@ -1,0 +1,85 @@
+"""The worker threads: they wake from sleep, survive many programs, and are made anew after fork."""
+
+import os
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import nnx
+from nnx.backends.engine import count_workers, seconds_to_load, why_unusable
+from nnx.backends.engine.blas import find_blas
+
+
+def shared_step() -> tuple[nnx.TrainingStep, np.ndarray, np.ndarray]:
+    """A step large enough for two workers."""
+    net = nnx.MLP([100, 200, 10], device="cpu", seed=0)
+    rng = np.random.default_rng(0)
+    X = np.asfortranarray(rng.standard_normal((100, 100)), dtype=np.float32)
+    step = nnx.TrainingStep(net, 100, compiled=True)
+    step._workers = 2
+    return step, X, rng.integers(0, 10, 100)
+
+
+def test_awake_and_asleep_workers_give_the_same() -> None:
+    step, X, Y = shared_step()
+    first = float(step.gradients(X, Y))
+    for pause in [0] * 200 + [0.01] * 5 + [0] * 50:
+        time.sleep(pause)
+        assert float(step.gradients(X, Y)) == first
+
+
+def test_programs_from_several_threads_take_turns() -> None:
+    step, X, Y = shared_step()
+    wanted, found = float(step.gradients(X, Y)), []
+
+    def work() -> None:
+        own, x, y = shared_step()
+        found.extend(float(own.gradients(x, y)) for _ in range(50))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [wanted] * 150
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_has_its_own_workers() -> None:
+    step, X, Y = shared_step()
+    wanted = float(step.gradients(X, Y))
+    child = os.fork()
+    if child == 0:
+        own, x, y = shared_step()
+        os._exit(0 if float(own.gradients(x, y)) == wanted else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_the_products_stay_in_one_thread_and_get_the_others_back() -> None:
+    blas = find_blas()
+    assert blas is not None
+    before = blas.get_threads()
+    with blas.single_thread():
+        assert blas.get_threads() == 1
+        assert count_workers() == 1
+    assert blas.get_threads() == before
+
+
+def test_what_is_told_about_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared_step()
+    assert why_unusable() is None
+    assert seconds_to_load() == 0
+    monkeypatch.delitem(sys.modules, "nnx.backends.engine.workers")
+    assert seconds_to_load() > 0
+    why_unusable.cache_clear()
+    monkeypatch.setenv("NNX_COMPILE", "0")
+    assert "NNX_COMPILE" in str(why_unusable())
+    monkeypatch.delenv("NNX_COMPILE")
+    why_unusable.cache_clear()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "nnx-learn[fast]" in str(why_unusable())
+    why_unusable.cache_clear()
