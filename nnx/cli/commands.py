@@ -9,6 +9,7 @@ from rich.text import Text
 from nnx.cli.bench import bench
 from nnx.cli.demo import demo
 from nnx.cli.info import info
+from nnx.cli.peers import peers
 from nnx.errors import NnxError
 
 
@@ -22,10 +23,11 @@ def commands() -> None:
       nnx info                 which devices and libraries are there, and what is missing
       nnx demo                 list the demonstrations; `nnx demo flower` runs one
       nnx bench --quick        measure the throughput of this machine within seconds
+      nnx peers --quick        compare nnx with other libraries on this machine
     """
 
 
-for command in (info, bench, demo):
+for command in (info, bench, peers, demo):
     commands.add_command(command)
 
 
