@@ -93,7 +93,7 @@ def rule_numbers(rule: UpdateRule) -> tuple[float, ...] | None:
 
 def _ranges(size: int, parts: int, multiple: int = 1) -> list[slice]:
     """Split range(size) into `parts` slices, their borders at multiples where that is fair."""
-    step = multiple if size >= 4 * parts * multiple else 1
+    step = multiple if size >= 2 * parts * multiple else 1
     edges = [min(size, round(size * i / parts / step) * step) for i in range(parts)] + [size]
     return [slice(a, b) for a, b in pairwise(edges)]
 
@@ -252,18 +252,21 @@ class Program:
         y = self._Y + part.start * self._y_bytes
         asm.gather(op.SOURCE_Y, 8 * part.start, y, rows, self._y_bytes)
 
-    def _finish(self, asm: Assembler, worker: int, others: Sequence[Array]) -> None:
-        """Add the other workers' gradients to this worker's part of the vector, and update it."""
+    def _finish(
+        self, asm: Assembler, worker: int, others: Sequence[Array], own: Sequence[slice] = ()
+    ) -> None:
+        """Add the other workers' gradients to this worker's part of the vector, and update it.
+
+        own : this worker's units of every layer, where it has computed their rows of dW.
+        """
         size, gradient = self.dtype.itemsize, self.gradient
-        start = self._end_of_W1() if self.fused else 0
-        total = gradient.flat.size - start
-        part = _ranges(total, self.workers, 64)[worker]
-        first, count = start + part.start, _count(part)
-        offset = first * size
         asm.operation(self.plan.update)
-        for other in others:
-            asm.add(_address(gradient.flat) + offset, _address(other) + offset, count)
-        if self.rule is not None:
+        for first, count in self._parts(worker, own):
+            offset = first * size
+            for other in others:
+                asm.add(_address(gradient.flat) + offset, _address(other) + offset, count)
+            if self.rule is None:
+                continue
             theta = _address(self.model.theta) + offset
             penalised = min(count, gradient.penalised - first)
             if self.model.penalty and penalised > 0:
@@ -273,13 +276,28 @@ class Program:
             asm.update(theta, _address(gradient.flat) + offset, slot1, slot2, count)
         self._barrier(asm)
 
-    def _end_of_W1(self) -> int:
-        """Where the second parameter begins in the flat vector."""
-        starts = {
-            (_address(array) - _address(self.model.theta)) // self.dtype.itemsize
-            for array in self.model.parameters.values()
-        }
-        return min(starts - {0})
+    def _parts(self, worker: int, own: Sequence[slice]) -> list[tuple[int, int]]:
+        """Parts (first, count) of the flat vector that this worker updates.
+
+        Rows of dW that it has computed itself are in its cache; the rest is shared out evenly.
+        """
+        starts = [
+            (_address(views["W"]) - _address(self.model.theta)) // self.dtype.itemsize
+            for views in self.model.vector.layers
+        ]
+        starts.append(self.gradient.penalised)
+        parts, rest = [], 0
+        if own:
+            rest = starts[self.L - 1]  # W[L], whose columns were shared out, and the biases
+            for number in range(2 if self.fused else 1, self.L):
+                n_prev, rows = self.n[number - 1], own[number]
+                first = starts[number - 1] + rows.start * n_prev
+                parts.append((first, _count(rows) * n_prev))
+            if self.fused and self.L == 1:
+                rest = starts[1]
+        total = self.gradient.flat.size - rest
+        even = _ranges(total, self.workers, 64)[worker]
+        return [part for part in [*parts, (rest + even.start, _count(even))] if part[1]]
 
     def _barrier(self, asm: Assembler) -> None:
         if self.workers > 1:
@@ -379,7 +397,7 @@ class Program:
                 for row in db_output:
                     asm.add(target, _address(row), self.n[-1])
             self._barrier(asm)
-            self._finish(asm, worker, [])
+            self._finish(asm, worker, [], own)
             yield asm
 
     def _zero_biases(self, asm: Assembler, own: list[slice], db_output: int) -> None:

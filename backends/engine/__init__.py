@@ -49,3 +49,15 @@ def seconds_to_load() -> float:
         return _LOADED_SECONDS
     cached = any((Path(__file__).parent / "__pycache__").glob("interpreter.run-*.nbi"))
     return _CACHED_SECONDS if cached else _COMPILED_SECONDS
+
+
+def forget_stale_code() -> None:
+    """Remove compiled code that is older than any source of this package.
+
+    Numba's cache only looks at the file of the function itself, not at those that it calls.
+    """
+    here = Path(__file__).parent
+    newest = max(path.stat().st_mtime for path in here.glob("*.py"))
+    for index in (here / "__pycache__").glob("*.nbi"):
+        if index.stat().st_mtime < newest:
+            index.unlink(missing_ok=True)

@@ -17,8 +17,9 @@ from numba.extending import overload
 
 from nnx.backends.engine.lowlevel import cast, power_of_two
 
-# For functions that only compiled code calls: without the wrappers they compile faster.
-inner = partial(njit, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+# For functions that only compiled code calls: without the wrappers they compile faster. Python's
+# error model would check every division for zero, and a loop with a way out is not vectorized.
+inner = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 # Reordering a sum and fusing multiply with add is what vectors need; NaN and infinity stay.
 FAST = {"reassoc", "contract", "nsz"}
 _GELU_C = math.sqrt(2 / math.pi)

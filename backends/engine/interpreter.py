@@ -33,12 +33,14 @@ from nnx.backends.engine.lowlevel import (
     atomic_load,
     cast,
     floats,
+    flush_subnormals,
     gemm_narrow,
     gemm_wide,
     give_way,
     integers,
     nanoseconds,
     pause,
+    restore_subnormals,
 )
 
 GEMM, TAIL, BACK, DROP, LOSS, ZERO, ADD, PENALISE, UPDATE, GATHER, BARRIER = range(11)
@@ -156,7 +158,7 @@ def _step(job, pointers, scalars, constants, rule, rate, t, arrived, one):
     return losses, penalty, arrived
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def run(address, one):
     """Run the job at this address: its instructions, once for each of its learning rates.
 
@@ -169,6 +171,7 @@ def run(address, one):
     summed penalties. t is the number of the first step, from 1; size the bytes of a number.
     """
     job = integers(address)
+    before = flush_subnormals()
     scalars = floats(job[SCALARS], one)
     pointers, strides = integers(job[POINTERS]), integers(job[STRIDES])
     constants, rule = floats(job[CONSTANTS], 1.0), floats(job[RULE], 1.0)
@@ -187,3 +190,4 @@ def run(address, one):
         for k in range(SLOTS):
             pointers[k] += strides[k]
     totals[0], totals[1] = losses, penalties
+    restore_subnormals(before)

@@ -234,6 +234,8 @@ class _Child:
         """End the process."""
         if self._process.stdin is not None:
             self._process.stdin.close()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
         self._process.terminate()
         self._process.wait()
 

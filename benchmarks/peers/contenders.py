@@ -423,7 +423,8 @@ CONTENDERS: dict[str, Callable[[Case], Contender]] = {
 
 
 def _library(make: Any) -> str:
-    return str((make.func if isinstance(make, partial) else make).library)
+    contender: Any = make.func if isinstance(make, partial) else make
+    return str(contender.library)
 
 
 LIBRARIES = {name: _library(make) for name, make in CONTENDERS.items()}
