@@ -72,6 +72,8 @@ class Nnx(Contender):
 
         self._nnx, self._device = nnx, device
         self._net = self._new_net()
+        # Loads and compiles what `fit` would load once runs have been long enough.
+        nnx.TrainingStep(self._net, case.m)
         if case.kind == "step":
             asarray = self._net.backend.asarray
             self._x, self._y = asarray(self.X.T), asarray(self.Y)

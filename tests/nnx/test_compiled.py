@@ -219,6 +219,7 @@ def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_short_run_does_not_wait_for_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nnx.backends.engine.seconds_to_load", lambda: 0.5)
+    monkeypatch.setattr("nnx.step._foreseen", [0.0])
     net = nnx.MLP([784, 512, 10], device="cpu")
     assert worth_compiling(net, 64, 100) is False
     assert worth_compiling(net, 200, 100_000) is None
