@@ -88,7 +88,7 @@ def test_another_cost_is_a_problem() -> None:
 
 
 def test_unknown_peers_and_samples() -> None:
-    with pytest.raises(UnknownNameError, match="unknown peer 'JAXX' .*known: JAX"):
+    with pytest.raises(UnknownNameError, match=r"unknown peer 'JAXX' .*known: JAX"):
         installed(["JAXX"])
     with pytest.raises(DataError, match="samples must be at least 1, got 0"):
         next(compare([STEP], ["nnx"], samples=0))
