@@ -113,6 +113,7 @@ class TrainingStep:
         if compiled and reason is not None:
             raise DataError(f"this step cannot be compiled: {reason}")
         self.compiled = reason is None
+        self._first_rate, self._rate = self.optimizer.schedule(0.0), np.zeros(1)
         self._workers = engine.count_workers() if self.compiled else 1
         self._programs: dict[tuple[bool, ...], Program] = {}
         dense = all(isinstance(layer, Dense) for layer in model.layers)
@@ -148,10 +149,11 @@ class TrainingStep:
         J : array ()
             On the device; reading it waits for the device.
         """
-        rate = self.optimizer.schedule(0.0) if learning_rate is None else learning_rate
+        rate = self._first_rate if learning_rate is None else learning_rate
         if self._whole:
             self._check(X, Y, weights)
-            return self._launch(X, Y, weights, None, np.array([rate], np.float64), update=True)
+            self._rate[0] = rate
+            return self._launch(X, Y, weights, None, self._rate, update=True)
         J = self.gradients(X, Y, weights)
         self.update(rate)
         return J

@@ -9,8 +9,7 @@ import ctypes
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -56,28 +55,38 @@ class Blas(NamedTuple):
     set_threads: Callable[[int], object]
     get_threads: Callable[[], int]
 
-    @contextmanager
-    def single_thread(self) -> Iterator[None]:
-        """Let products run in the calling thread only.
+    def single_thread(self) -> SingleThread:
+        """Let products run in the calling thread only, in a `with` block.
 
         OpenBLAS's other threads spin for about 0.1 s after a product that they shared, on the
         cores that the workers of a program need. So hold this over a whole training run.
         """
-        # Several threads may train at once: the first takes the other threads away, the last
-        # gives them back.
+        return SingleThread(self.set_threads, self.get_threads)
+
+
+class SingleThread(NamedTuple):
+    """The block of `Blas.single_thread`; it can be entered again and again, by several threads.
+
+    Several threads may train at once: the first takes the other threads away, the last gives
+    them back. A class, since a generator would take longer than a small step.
+    """
+
+    set_threads: Callable[[int], object]
+    get_threads: Callable[[], int]
+
+    def __enter__(self) -> None:
         with _lock:
             if not _held:
                 _before.append(self.get_threads())
                 if _before[-1] > 1:
                     self.set_threads(1)
             _held.append(1)
-        try:
-            yield
-        finally:
-            with _lock:
-                _held.pop()
-                if not _held and (before := _before.pop()) > 1:
-                    self.set_threads(before)
+
+    def __exit__(self, *_: object) -> None:
+        with _lock:
+            _held.pop()
+            if not _held and (before := _before.pop()) > 1:
+                self.set_threads(before)
 
 
 @cache
