@@ -155,7 +155,8 @@ class Model:
         new.backend = self.backend if device is None else get_backend(device)
         new.dtype = self.dtype if dtype is None else _checked_dtype(dtype)
         new.vector = new.zero_vector()
-        new.theta[...] = new.backend.asarray(self.theta, new.dtype)
+        for name, view in new.parameters.items():
+            view[...] = new.backend.asarray(self.parameters[name], new.dtype)
         return new
 
     # -- forward, cost, backward ----------------------------------------------------------------

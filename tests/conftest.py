@@ -24,6 +24,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(reason)
 
 
+@pytest.fixture(scope="session")
+def host_backend(tmp_path_factory: pytest.TempPathFactory) -> Backend:
+    """The GPU backend with everything of NVIDIA's played on the host."""
+    from host_gpu import host_backend
+
+    return host_backend(tmp_path_factory.mktemp("kernels"))
+
+
 @pytest.fixture(params=["cpu", "strict", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> str:
     """Each device; "strict" is array-api-strict through the reference backend."""
