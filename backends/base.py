@@ -42,9 +42,12 @@ class Backend:
     ----------
     multiple : int
         Weight matrices take up multiples of so many rows and columns in the flat vector.
+    trains_16_bit : bool
+        Whether training steps can compute in bfloat16 and float16.
     """
 
     multiple = 1
+    trains_16_bit = False
 
     def __init__(self, xp: Any, device: str) -> None:
         self.xp = xp
@@ -133,7 +136,7 @@ class Backend:
 
     def why_no_graphs(self) -> str | None:
         """Return what keeps training steps from running as CUDA graphs; None where nothing does."""
-        return f"device {self.device!r} is no NVIDIA GPU"
+        return f"device {self.device!r} is not nnx's own CPU or GPU backend"
 
     # -- the primitives -------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ class CudaBackend(Backend):
 
     # Tensor cores want 16 bytes of everything: 8 numbers of 16 bits.
     multiple = 8
+    trains_16_bit = True
 
     def __init__(self, index: int) -> None:
         super().__init__(array_api_compat.cupy, f"cuda:{index}")

@@ -97,16 +97,16 @@ class GraphStream:
             for operations in alternatives
         )
         if key not in self.choices:
-            times = [self.milliseconds([launch.run for launch in launches]) for _, launches in found]
+            times = [
+                self.milliseconds([launch.run for launch in launches]) for _, launches in found
+            ]
             self.choices[key] = found[times.index(min(times))][0]
         return dict(found)[self.choices[key]]
 
     def _launch(self, operation: Operation) -> Launch:
         if isinstance(operation, Launch):
             return operation
-        planned = Planned(
-            operation, self._api, self._handle, self._workspace, self.stream.ptr
-        )
+        planned = Planned(operation, self._api, self._handle, self._workspace, self.stream.ptr)
         key = operation.key
         if planned.algorithms > 1:
             if key not in self.choices:

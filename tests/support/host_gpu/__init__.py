@@ -7,10 +7,10 @@ from pathlib import Path
 
 import array_api_compat
 import array_api_compat.numpy
-import nnx.backends.cuda
 import numpy as np
 import pytest
 
+import nnx.backends.cuda
 from host_gpu import arrays, kernels, streams
 from host_gpu.cublaslt import HostLt
 from host_gpu.kernels import HostModule

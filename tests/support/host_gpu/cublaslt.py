@@ -71,7 +71,7 @@ class HostLt:
         self._objects, self._count = {}, 0
         self.algorithms, self.missing, self.used = 1, lambda epilogue, kind: False, []
 
-    def _new(self, **values):
+    def _new(self, values):
         self._count += 1
         self._objects[self._count] = values
         return self._count
@@ -84,11 +84,11 @@ class HostLt:
         return 130000
 
     def create(self):
-        return self._new(**{"is": "handle"})
+        return self._new({"is": "handle"})
 
     def matmul_desc_create(self, compute, scale):
         assert (compute, scale) in ((68, FLOAT32), (77, FLOAT32), (70, FLOAT64))
-        return self._new(**{"is": "description", "compute": compute, TRANSA: 0, TRANSB: 0})
+        return self._new({"is": "description", "compute": compute, TRANSA: 0, TRANSB: 0})
 
     def matmul_desc_set_attribute(self, description, attribute, buffer, size):
         assert size == (4 if attribute in (TRANSA, TRANSB, EPILOGUE) else 8)
@@ -101,13 +101,13 @@ class HostLt:
     def matrix_layout_create(self, kind, rows, columns, ld):
         assert ld >= rows
         assert ld * np.dtype(HOLDERS[kind]).itemsize % 16 == 0, "tensor cores want 16 bytes"
-        return self._new(**{"is": "layout", "kind": kind, "shape": (rows, columns), "ld": ld})
+        return self._new({"is": "layout", "kind": kind, "shape": (rows, columns), "ld": ld})
 
     def matrix_layout_destroy(self, layout):
         assert self._objects.pop(layout)["is"] == "layout"
 
     def matmul_preference_create(self):
-        return self._new(**{"is": "preference"})
+        return self._new({"is": "preference"})
 
     def matmul_preference_set_attribute(self, preference, attribute, buffer, size):
         assert self._objects[preference]["is"] == "preference"

@@ -12,11 +12,11 @@ import weakref
 from pathlib import Path
 
 import numpy as np
-from nnx.backends.cuda import step_kernels
-from nnx.backends.cuda.launch import kernel_names, kernel_source
 
 from host_gpu.arrays import ndarray
 from host_gpu.streams import current_stream
+from nnx.backends.cuda import step_kernels
+from nnx.backends.cuda.launch import kernel_names, kernel_source
 
 SHIM = r"""
 #include <math.h>
