@@ -27,7 +27,7 @@ class Buffer(NamedTuple):
     """One buffer: where it begins in its memory, how many elements it has, and their dtype."""
 
     start: int
-    count: int
+    size: int
     dtype: str
 
 

@@ -53,7 +53,7 @@ def unsupported(model: Model) -> str | None:
 
 @dataclass(frozen=True)
 class Memory:
-    """What a program works on; it keeps all of it alive.
+    """What a program works on, kept alive by its graphs.
 
     Attributes
     ----------
@@ -134,7 +134,7 @@ class GraphProgram:
         self.launches += self._finish(rule, clip)
         plan = Plan(model, m, gathered=X is None, update=rule is not None)
         many = int(max(1, min(_STEPS, _FLOP_OF_MANY / max(plan.flop, 1))))
-        self.recording = Recording(stream, self.launches, many, keep=self)
+        self.recording = Recording(stream, self.launches, many, keep=(memory, model.theta))
 
     def begin(
         self, Y: Array, weights: Array | None, order: Array | None, rates: Array | None,
@@ -266,7 +266,7 @@ class GraphProgram:
             return self._settle([fused], [plain, kernel]) + self._drop(number)
         to = f"Z{number}" if g.derivative_from == "Z" else f"A{number}"
         plain = self._linear(number, self._at(to), self.storage)
-        unfused = [plain, self._elementwise_forward(number, g, to)]
+        unfused: list[Operation] = [plain, self._elementwise_forward(number, g, to)]
         if g.builtin == "gelu":
             bias |= self._mask(number)
             fused = self._linear(number, A, self.storage, epilogue="GELU_AUX_BIAS", **bias)
@@ -435,22 +435,10 @@ class GraphProgram:
         end = (*(T(x) for x in penalties), unshare)
         launches = []
         if memory.scale is not None or clip is not None:
-            name = f"step_inspect<{_C_MASTER[model.dtype]}>"
-            launches.append(
-                self._kernel(
-                    name,
-                    blocks,
-                    state,
-                    memory.scale,
-                    model.theta,
-                    gradient,
-                    *sums,
-                    *end,
-                    np.float64(clip or 0),
-                    count,
-                    penalised,
-                )  # fmt: skip
-            )
+            name, counts = f"step_inspect<{_C_MASTER[model.dtype]}>", (count, penalised)
+            arrays = (state, memory.scale, model.theta, gradient, *sums)
+            limit = np.float64(clip or 0)
+            launches.append(self._kernel(name, blocks, *arrays, *end, limit, *counts))
         if rule is None:
             if memory.scale is not None:
                 arguments = (memory.scale, gradient, unshare, count)
@@ -495,5 +483,5 @@ def _address(array: Array | None) -> int:
 
 
 def _view(memory: Array, buffer: Buffer) -> Array:
-    size = buffer.count * np.dtype(buffer.dtype).itemsize
-    return memory[buffer.start : buffer.start + size].view(buffer.dtype)
+    nbytes = buffer.size * np.dtype(buffer.dtype).itemsize
+    return memory[buffer.start : buffer.start + nbytes].view(buffer.dtype)

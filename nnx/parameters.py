@@ -1,8 +1,8 @@
 """All parameters as views into one flat vector theta: the penalised ones first.
 
 Each starts at a multiple of 256 bytes, which the fastest matrix products want. Where a backend asks
-for it (`Backend.multiple`), the rows and columns of a matrix are rounded up too, and the view leaves
-the rest out. All gaps hold zeros, and stay zero: no formula needs them.
+for it (`Backend.multiple`), the rows and columns of a matrix are rounded up too, and the view
+leaves the rest out. All gaps hold zeros, and stay zero: no formula needs them.
 """
 
 from __future__ import annotations

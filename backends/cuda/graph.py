@@ -184,12 +184,13 @@ class Recording:
         """The graph of so many steps, recorded at its first use."""
         if steps not in self._graphs:
             stream = self._stream.stream
-            stream.begin_capture()
-            try:
-                for _ in range(steps):
-                    for launch in self.launches:
-                        launch.run()
-            finally:
-                graph = stream.end_capture()
+            with stream:
+                stream.begin_capture()
+                try:
+                    for _ in range(steps):
+                        for launch in self.launches:
+                            launch.run()
+                finally:
+                    graph = stream.end_capture()
             self._graphs[steps] = graph
         return self._graphs[steps]

@@ -1,4 +1,4 @@
-"""Matrix products through cuBLASLt with fixed addresses: planned once, launched at no cost in Python.
+"""Matrix products through cuBLASLt with fixed addresses: planned once, then only launched.
 
 The library is reached through the functions of `nvmath.bindings.cublasLt`, or of anything else that
 has them (`api`): tests pass one that computes on the host. Their numbers stand here, so that

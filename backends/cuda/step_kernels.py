@@ -42,7 +42,7 @@ RULES: dict[type[UpdateRule], str] = {
     RMSpropRule: "RMSprop",
     AdamRule: "Adam",
 }
-HAS_LOSS = (CategoricalCrossEntropy, *LOSSES)
+HAS_LOSS: tuple[type[Loss], ...] = (CategoricalCrossEntropy, *LOSSES)
 
 STATE_BYTES, SCALE_BYTES = 256, 16
 SUM_BLOCKS = 1024  # at most, of a kernel that ends in a sum over its blocks

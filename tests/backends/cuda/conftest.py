@@ -2,12 +2,8 @@
 
 import pytest
 
-import nnx.backends
 
-
-@pytest.fixture(scope="session", params=["host", pytest.param("gpu", marks=pytest.mark.gpu)])
-def backend(request):
+@pytest.fixture(scope="session")
+def backend(gpu_backend):
     """The GPU backend, on the host and on the first GPU."""
-    if request.param == "host":
-        return request.getfixturevalue("host_backend")
-    return nnx.backends.get_backend("cuda:0")
+    return gpu_backend

@@ -27,6 +27,11 @@ class ndarray(np.ndarray):
             return out[0]
         return np.asarray(result).view(ndarray)
 
+    def __array_function__(self, function, types_, args, kwargs):
+        not_while_capturing("an array is made")
+        result = super().__array_function__(function, types_, args, kwargs)
+        return result.view(ndarray) if type(result) is np.ndarray else result
+
     @property
     def data(self):
         return types.SimpleNamespace(ptr=self.ctypes.data, device_id=0)

@@ -1,4 +1,4 @@
-"""What cupy.RawModule is, for the host: kernels compiled by the C++ compiler, called as a driver would.
+"""What cupy.RawModule is, for the host: kernels compiled by g++, called as a driver would.
 
 The threads of a block that meet at barriers or exchange numbers within a warp are coroutines that
 take turns; all of them must come to the same meeting, or the call fails.
@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import weakref
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -32,7 +33,12 @@ SHIM = r"""
 struct Dimension { unsigned x; };
 static Dimension blockIdx, threadIdx, blockDim, gridDim;
 
-static struct Thread { ucontext_t context; bool done; int meeting; char stack[1 << 15]; } threads[256];
+static struct Thread {
+  ucontext_t context;
+  bool done;
+  int meeting;
+  char stack[1 << 15];
+} threads[256];
 static ucontext_t main_context;
 static void (*body)(void*);
 static void* body_arguments;
@@ -56,7 +62,7 @@ template <class T> static inline T __shfl_xor_sync(unsigned, T v, int mask) {
   meet(2 + mask);
   return (T)exchanged[turn][me ^ mask];
 }
-static inline unsigned atomicAdd(unsigned* p, unsigned v) { unsigned old = *p; *p += v; return old; }
+static inline unsigned atomicAdd(unsigned* p, unsigned v) { *p += v; return *p - v; }
 static inline float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }
 static inline unsigned __float_as_uint(float f) { unsigned u; memcpy(&u, &f, 4); return u; }
 static inline unsigned short f16_bits(float v) {
@@ -155,7 +161,7 @@ class HostModule:
     """What cupy.RawModule is; all kernels of a source are compiled together, once."""
 
     folder: Path
-    _libraries: dict = {}
+    _libraries: ClassVar[dict] = {}
 
     def __init__(self, *, code, options, name_expressions):
         self._names, codes = ALL[code]

@@ -2,6 +2,7 @@
 
 import itertools
 import types
+from typing import ClassVar
 
 _numbers = itertools.count(1)
 
@@ -16,8 +17,8 @@ class Clock:
 class Stream:
     """What cupy.cuda.Stream is: work is done at once, or put into the graph being captured."""
 
-    known: dict = {}
-    stack: list = []
+    known: ClassVar[dict] = {}
+    stack: ClassVar[list] = []
 
     def __init__(self, null=False, non_blocking=False):
         self.ptr = 0 if null else next(_numbers)
