@@ -16,6 +16,7 @@ from nnx.backends.errors import DeviceError
 
 _WORKSPACE = 32 << 20  # bytes: what cuBLAS recommends for Hopper, and plenty before
 _TUNING_MS, _TUNING_RUNS = 2.0, 20
+MOST_LAUNCHES = _TUNING_RUNS + 2  # of what is timed
 
 
 class Launch(NamedTuple):
@@ -103,12 +104,16 @@ class GraphStream:
             self.choices[key] = found[times.index(min(times))][0]
         return dict(found)[self.choices[key]]
 
-    def _launch(self, operation: Operation) -> Launch:
-        if isinstance(operation, Launch):
-            return operation
-        planned = Planned(operation, self._api, self._handle, self._workspace, self.stream.ptr)
-        key = operation.key
+    def plan(self, product: Product) -> Planned:
+        """Return the product with the algorithm that is the fastest of those proposed.
+
+        Raises
+        ------
+        NoAlgorithmError
+        """
+        planned = Planned(product, self._api, self._handle, self._workspace, self.stream.ptr)
         if planned.algorithms > 1:
+            key = product.key
             if key not in self.choices:
                 times = []
                 for number in range(planned.algorithms):
@@ -116,7 +121,12 @@ class GraphStream:
                     times.append(self._milliseconds_or_inf(planned))
                 self.choices[key] = times.index(min(times))
             planned.use(self.choices[key])
-        return Launch(f"product {operation.epilogue}", planned)
+        return planned
+
+    def _launch(self, operation: Operation) -> Launch:
+        if isinstance(operation, Launch):
+            return operation
+        return Launch(f"product {operation.epilogue}", self.plan(operation))
 
     def _milliseconds_or_inf(self, planned: Planned) -> float:
         try:

@@ -21,6 +21,7 @@ from nnx.backends.cuda.launch import kernel_names, kernel_source
 
 SHIM = r"""
 #include <math.h>
+#include <setjmp.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,13 +34,15 @@ SHIM = r"""
 struct Dimension { unsigned x; };
 static Dimension blockIdx, threadIdx, blockDim, gridDim;
 
+// A coroutine starts with setcontext and then jumps back and forth, which needs no system call.
 static struct Thread {
   ucontext_t context;
-  bool done;
+  jmp_buf jump;
+  bool made, started, done;
   int meeting;
   char stack[1 << 15];
 } threads[256];
-static ucontext_t main_context;
+static jmp_buf main_jump;
 static void (*body)(void*);
 static void* body_arguments;
 static double exchanged[2][256];
@@ -48,11 +51,12 @@ static unsigned turns[256];
 static void start_thread() {
   body(body_arguments);
   threads[threadIdx.x].done = true;
+  _longjmp(main_jump, 1);
 }
 static inline void meet(int kind) {
-  unsigned me = threadIdx.x;
-  threads[me].meeting = kind;
-  swapcontext(&threads[me].context, &main_context);
+  Thread& me = threads[threadIdx.x];
+  me.meeting = kind;
+  if (!_setjmp(me.jump)) _longjmp(main_jump, 1);
 }
 static inline void __syncthreads() { meet(1); }
 static inline void __threadfence() {}
@@ -70,26 +74,35 @@ static inline unsigned short f16_bits(float v) {
 }
 static inline float f16_value(unsigned short u) { _Float16 h; memcpy(&h, &u, 2); return (float)h; }
 
+static void resume(unsigned x) {
+  Thread& t = threads[x];
+  t.meeting = 0;
+  threadIdx.x = x;
+  if (_setjmp(main_jump)) return;
+  if (t.started) _longjmp(t.jump, 1);
+  t.started = true;
+  setcontext(&t.context);
+}
+
 static void run_block(void (*f)(void*), void* a) {
   body = f;
   body_arguments = a;
   for (unsigned x = 0; x < blockDim.x; ++x) {
     Thread& t = threads[x];
-    t.done = false;
+    t.started = t.done = false;
     turns[x] = 0;
+    if (t.made) continue;
+    t.made = true;
     getcontext(&t.context);
     t.context.uc_stack.ss_sp = t.stack;
     t.context.uc_stack.ss_size = sizeof t.stack;
-    t.context.uc_link = &main_context;
     makecontext(&t.context, start_thread, 0);
   }
   for (bool left = true; left;) {
     left = false;
     for (unsigned x = 0; x < blockDim.x; ++x) {
       if (threads[x].done) continue;
-      threads[x].meeting = 0;
-      threadIdx.x = x;
-      swapcontext(&main_context, &threads[x].context);
+      resume(x);
       left = left || !threads[x].done;
     }
     for (unsigned x = 1; x < blockDim.x; ++x)

@@ -87,6 +87,10 @@ class Graph:
     def __init__(self):
         self.nodes, self.launches = [], 0
 
+    def debug_dot_str(self, flags=0):
+        lines = [f'"graph_1_node_{i}"[style="solid" label="{i}"];' for i in range(len(self.nodes))]
+        return "\n".join(["digraph dot {", *lines, "}"])
+
     def launch(self, stream=None):
         stream = stream or current_stream()
         assert not stream.capturing
