@@ -37,7 +37,17 @@ class Backend:
         Creates the arrays; they must support in-place operators.
     device : str
         The name by which `get_backend` finds this backend, such as "cpu" or "cuda:0".
+
+    Attributes
+    ----------
+    multiple : int
+        Weight matrices take up multiples of so many rows and columns in the flat vector.
+    trains_16_bit : bool
+        Whether training steps can compute in bfloat16 and float16.
     """
+
+    multiple = 1
+    trains_16_bit = False
 
     def __init__(self, xp: Any, device: str) -> None:
         self.xp = xp
@@ -123,6 +133,10 @@ class Backend:
     def describe(self) -> dict[str, str]:
         """Return the device's name and the libraries that serve it, for records."""
         return {"device": self.device, "namespace": self.xp.__name__}
+
+    def why_no_graphs(self) -> str | None:
+        """Return what keeps training steps from running as CUDA graphs; None where nothing does."""
+        return f"device {self.device!r} is not nnx's own CPU or GPU backend"
 
     # -- the primitives -------------------------------------------------------------------------
 
