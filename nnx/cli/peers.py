@@ -16,12 +16,17 @@ from rich.table import Table
 from nnx.benchmarks import environment
 from nnx.benchmarks.peers import CONTENDERS, Case, Comparison, compare, fits, installed, steps
 from nnx.benchmarks.peers.cases import PRECISIONS
-from nnx.benchmarks.peers.contenders import LIMITS, NNX
+from nnx.benchmarks.peers.contenders import LIMITS, NNX, ON_GPU
 from nnx.benchmarks.record import write_json
 from nnx.errors import MissingDependencyError
 
 SCHEMA = "nnx-peers/2"
 _SLOW_TO_START = "PyTorch compiled"
+
+
+def _limits(device: str) -> tuple[str, ...]:
+    """A GPU's products have one memory order."""
+    return LIMITS if device == "cpu" else LIMITS[:1]
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> list[int]:
@@ -82,8 +87,10 @@ def peers(
       nnx peers --device cuda --precision tf32
     """
     begun = time.perf_counter()
-    names = list(peer) or [name for name in CONTENDERS if name != _SLOW_TO_START]
-    here, missing = installed(list(dict.fromkeys([NNX, *LIMITS, *names])))
+    others = [name for name in CONTENDERS if name not in (NNX, *LIMITS, _SLOW_TO_START)]
+    names = list(peer) or others
+    here, missing = installed(list(dict.fromkeys([NNX, *_limits(device), *names])))
+    here = [name for name in here if device == "cpu" or name in (*_limits(device), *ON_GPU)]
     precisions = precision or (PRECISIONS if device == "cuda" else PRECISIONS[:1])
     if quick:
         m, hidden = m or (64, 1024), hidden or (64,)

@@ -9,7 +9,7 @@ import pytest
 
 from nnx.benchmarks.peers import Case, Comparison, Outcome, compare, fits, installed, steps
 from nnx.benchmarks.peers.child import prepare
-from nnx.benchmarks.peers.contenders import CONTENDERS, LIBRARIES
+from nnx.benchmarks.peers.contenders import CONTENDERS, LIBRARIES, ON_GPU
 from nnx.cli import main
 from nnx.errors import DataError, UnknownNameError
 
@@ -28,6 +28,12 @@ def test_the_grid_of_a_gpu() -> None:
     assert len(grid) == 16
     assert grid[-1].name == "step 784-8192-10, m = 65536, bfloat16 on cuda"
     assert {case.precision for case in fits("cuda", "tf32")} == {"tf32"}
+
+
+def test_who_is_compared_on_a_gpu() -> None:
+    assert set(ON_GPU) == {
+        "nnx", "matmul", "matmul, other order", "JAX", "PyTorch", "PyTorch compiled",
+    }  # fmt: skip
 
 
 def test_a_library_without_a_gpu_says_so() -> None:
