@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnx.backends.engine import interpreter as op
+from nnx.backends.engine import pieces
 from nnx.backends.engine.lowlevel import KEEP, TRANSPOSE
 
 Array = Any
@@ -91,13 +92,22 @@ class Assembler:
         alpha: int = op.SCALAR_ONE,
         beta: int = op.SCALAR_ZERO,
     ) -> None:
-        """C := alpha op(A) op(B) + beta C."""
+        """C := alpha op(A) op(B) + beta C, in pieces where that is faster."""
+        cut = pieces.pay()
         m, k = (a.columns, a.rows) if transpose_a else (a.rows, a.columns)
         k_b, n = (b.columns, b.rows) if transpose_b else (b.rows, b.columns)
         assert (m, n, k) == (c.rows, c.columns, k_b), (a, b, c)
         trans_a, trans_b = (TRANSPOSE if flag else KEEP for flag in (transpose_a, transpose_b))
-        left, right = (a.slot, a.address, a.ld), (b.slot, b.address, b.ld)
-        self._add(op.GEMM, trans_a, trans_b, m, n, k, alpha, *left, *right, beta, c.address, c.ld)
+        whole = ((slice(0, m), slice(0, n)),)
+        for rows, columns in pieces.pieces(m, n, k, transpose_a, transpose_b) if cut else whole:
+            left = a.part(columns=rows) if transpose_a else a.part(rows)
+            right = b.part(columns) if transpose_b else b.part(columns=columns)
+            part = c.part(rows, columns)
+            self._add(
+                op.GEMM, trans_a, trans_b, part.rows, part.columns, k, alpha,
+                left.slot, left.address, left.ld, right.slot, right.address, right.ld,
+                beta, part.address, part.ld,
+            )  # fmt: skip
 
     def tail(
         self, z: Matrix, a: Matrix, bias: int, bias_by_row: bool, activation: int, alpha: float

@@ -17,17 +17,31 @@ from typing import NamedTuple
 
 from nnx.backends.errors import DataError, unknown_name
 
-# (cblas names with a place for "s" or "d", set threads, get threads, whether integers are 64-bit)
+# (cblas names with a place for "s" or "d", set threads, get threads, name of the processor's
+# kernels, whether integers are 64-bit)
 _NAMES = (
     (
         "scipy_cblas_{}gemm64_",
         "scipy_openblas_set_num_threads64_",
         "scipy_openblas_get_num_threads64_",
+        "scipy_openblas_get_corename64_",
         True,
     ),
-    ("cblas_{}gemm64_", "openblas_set_num_threads64_", "openblas_get_num_threads64_", True),
-    ("cblas_{}gemm", "openblas_set_num_threads", "openblas_get_num_threads", False),
-    ("cblas_{}gemm", "MKL_Set_Num_Threads", "MKL_Get_Max_Threads", False),
+    (
+        "cblas_{}gemm64_",
+        "openblas_set_num_threads64_",
+        "openblas_get_num_threads64_",
+        "openblas_get_corename64_",
+        True,
+    ),
+    (
+        "cblas_{}gemm",
+        "openblas_set_num_threads",
+        "openblas_get_num_threads",
+        "openblas_get_corename",
+        False,
+    ),
+    ("cblas_{}gemm", "MKL_Set_Num_Threads", "MKL_Get_Max_Threads", "", False),
 )
 
 _MKL_SEQUENTIAL = 1  # MKL_THREADING_SEQUENTIAL of mkl_service.h
@@ -48,12 +62,15 @@ class Blas(NamedTuple):
         Whether its integers have 64 bits.
     set_threads, get_threads : callable
         The number of threads that one product uses.
+    core : str
+        OpenBLAS's name of the processor whose kernels it has chosen; "" where it is not known.
     """
 
     gemm: dict[str, int]
     wide: bool
     set_threads: Callable[[int], object]
     get_threads: Callable[[], int]
+    core: str = ""
 
     def single_thread(self) -> SingleThread:
         """Let products run in the calling thread only, in a `with` block.
@@ -140,7 +157,7 @@ def _load_mkl() -> Blas:
 
 
 def _read(
-    library: ctypes.CDLL, gemm: str, set_threads: str, get_threads: str, wide: bool
+    library: ctypes.CDLL, gemm: str, set_threads: str, get_threads: str, core: str, wide: bool
 ) -> Blas | None:
     """The functions of these names; None where the library has other ones."""
     try:
@@ -148,6 +165,12 @@ def _read(
             dtype: ctypes.cast(getattr(library, gemm.format(letter)), ctypes.c_void_p).value or 0
             for dtype, letter in (("float32", "s"), ("float64", "d"))
         }
-        return Blas(gemms, wide, getattr(library, set_threads), getattr(library, get_threads))
+        threads = getattr(library, set_threads), getattr(library, get_threads)
     except AttributeError:
         return None
+    name = ""
+    if core and hasattr(library, core):
+        read_core = getattr(library, core)
+        read_core.restype = ctypes.c_char_p
+        name = read_core().decode()
+    return Blas(gemms, wide, *threads, name)
