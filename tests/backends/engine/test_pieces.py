@@ -1,4 +1,4 @@
-"""Products in pieces: each number of C belongs to one piece, and steps agree with whole products."""
+"""Products in pieces: each number of C is in one piece; steps agree with whole products."""
 
 import numpy as np
 import pytest
