@@ -130,7 +130,7 @@ class Probe:
 
     def _random(self, size: int, dtype: str) -> Any:
         """Numbers of a storage type; a ReLU mask fits into them too."""
-        x = np.random.default_rng(0).standard_normal(size + 4096).astype(np.float32)
+        x = np.resize(np.random.default_rng(0).standard_normal(1 << 16, np.float32), size + 4096)
         if dtype == "bfloat16":
             return self.backend.asarray((x.view(np.uint32) >> 16).astype(np.uint16))
         return self.backend.asarray(x.astype(HOLDERS[dtype]))
@@ -192,7 +192,7 @@ class Probe:
             precision=None if precision == dtype else precision,
         )
         rng = np.random.default_rng(0)
-        X = rng.standard_normal((batches * m, INPUTS), dtype=np.float32).T
+        X = np.resize(rng.standard_normal(1 << 20, np.float32), (batches * m, INPUTS)).T
         Y = rng.integers(0, OUTPUTS, batches * m)
         arrays = self.backend.asarray(X, dtype), self.backend.asarray(Y)
         return nnx.TrainingStep(net, m, nnx.Adam(), compiled=True), arrays

@@ -16,7 +16,7 @@ import numpy as np
 
 from nnx.backends.cuda import step_kernels
 from nnx.backends.cuda.graph import GraphStream, Launch, Operation, Recording
-from nnx.backends.cuda.launch import STRUCTS, Kernels, blocks_for, kernel_source
+from nnx.backends.cuda.launch import STRUCTS, blocks_for
 from nnx.backends.cuda.products import Product
 from nnx.backends.reference.activations import Activation
 from nnx.backends.reference.dropout import GOLDEN, MASK64, mix, threshold
@@ -117,14 +117,6 @@ class GraphProgram:
         self._C = step_kernels.STORAGE[self.storage]
         self._in_place = self.storage == model.dtype
         self._stream = stream
-        names = step_kernels.step_names(
-            [self.storage],
-            {layer.g.builtin or "" for layer in self.layers[:-1]},
-            [type(model.loss)],
-            [] if rule is None else [type(rule)],
-        )
-        source = kernel_source(step_kernels.FILE)
-        self._kernels = Kernels(stream.cupy, source, names)
         self._views = {name: _view(memory.work, buffer) for name, buffer in layout.work.items()} | {
             name: _view(memory.ledger, buffer) for name, buffer in layout.ledger.items()
         }
@@ -143,17 +135,17 @@ class GraphProgram:
         """Say where the data of the coming steps lie; t counts the steps before them."""
         addresses = [np.uint64(_address(x)) for x in (X, Y, weights, order, rates, cost)]
         state = self._views["state"]
-        self._kernels.bind("step_begin", 1, state, *addresses, np.float64(rate), t)()
+        self._stream.kernels.bind("step_begin", 1, state, *addresses, np.float64(rate), t)()
         if self.memory.copy is not None:
             # The parameters may have been written to since the last step.
             count = self.model.theta.size // 8
             arrays = (self.model.theta, self.memory.copy)
-            self._kernels.bind(f"step_cast<{self._C}>", blocks_for(count), *arrays, count)()
+            self._stream.kernels.bind(f"step_cast<{self._C}>", blocks_for(count), *arrays, count)()
 
     # -- parts of launches ----------------------------------------------------------------------
 
     def _kernel(self, name: str, blocks: int, *arguments: Any) -> Launch:
-        return Launch(name, self._kernels.bind(name, blocks, *arguments))
+        return Launch(name, self._stream.kernels.bind(name, blocks, *arguments))
 
     def _settle(self, *alternatives: Sequence[Operation]) -> list[Launch]:
         return self._stream.settle(alternatives)

@@ -53,7 +53,7 @@ class CudaBackend(Backend):
         self._gpu = cupy.cuda.Device(index)
         self._graphs: GraphStream | None = None
         self._cublaslt: Any = None
-        self._launch = Kernels(cupy, kernel_source(), kernel_names()).launch
+        self._launch = Kernels(cupy, lambda name: kernel_source(), kernel_names()).launch
 
     # -- arrays ---------------------------------------------------------------------------------
 

@@ -11,7 +11,9 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from nnx.backends.cuda.launch import Kernels
 from nnx.backends.cuda.products import NoAlgorithmError, Planned, Product, Workspace
+from nnx.backends.cuda.step_kernels import file_of, step_source
 from nnx.backends.errors import DeviceError
 
 _WORKSPACE = 32 << 20  # bytes: what cuBLAS recommends for Hopper, and plenty before
@@ -30,7 +32,7 @@ Operation = Product | Launch
 
 
 class GraphStream:
-    """The non-blocking stream of one GPU for graphs, with its products and their choices.
+    """The non-blocking stream of one GPU for graphs, with its kernels, products and choices.
 
     Parameters
     ----------
@@ -44,6 +46,7 @@ class GraphStream:
     def __init__(self, cupy: Any, api: Any) -> None:
         self.cupy, self._api = cupy, api
         self._handle = api.create()
+        self.kernels = Kernels(cupy, lambda name: step_source(file_of(name)))
         self.stream = cupy.cuda.Stream(non_blocking=True)
         with self.stream:
             self._memory = cupy.empty((_WORKSPACE,), "uint8")

@@ -315,9 +315,8 @@ def test_a_hundred_replays_are_a_hundred_launches_by_hand(
     for number, net in enumerate(nets):
         step = nnx.TrainingStep(net, 30, nnx.Adam())
         if number:
-            assert step._graphs is not None
-            with gpu_backend.active(), gpu_backend.graphs().ordered():  # type: ignore[attr-defined]
-                program = step._graphs._program(True, True, None)
+            step.run(x, y, None, np.empty(0))
+            program = program_of(step)
 
             def by_hand(steps: int, program: GraphProgram = program) -> None:
                 for _ in range(steps):
@@ -405,8 +404,8 @@ def test_step_bytes_is_what_is_taken(host_backend: Backend, monkeypatch: Any, lt
             taken.clear()
             step = nnx.TrainingStep(net, 64, optimizer)
             assert step._graphs is not None
-            with host_backend.active(), host_backend.graphs().ordered():  # type: ignore[attr-defined]
-                step._graphs._program(True, True, None)
+            with host_backend.active():
+                step._graphs._memory(None)
             library = host_backend.graphs().workspace_bytes  # type: ignore[attr-defined]
             assert sum(taken) + library == wanted + extra
 
@@ -618,6 +617,8 @@ def test_what_a_graph_step_refuses(gpu_backend: Backend) -> None:
     Y = gpu_backend.asarray(np.zeros(6, np.int64))
     with pytest.raises(ShapeError, match=r"X of shape \(4, 6\); got \(4, 5\)"):
         step(X[:, :5], Y[:5])
+    with pytest.raises(DTypeError, match="Y is numpy.ndarray, not an array of device 'cuda:0'"):
+        step(X, np.zeros(6, np.int64))
     with pytest.raises(DTypeError, match=r"float32 \(labels: int64\); got X float64"):
         step(gpu_backend.asarray(X, "float64"), Y)
     C_ordered = gpu_backend.asarray(np.ascontiguousarray(np.ones((4, 6), np.float32)))
