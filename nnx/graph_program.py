@@ -211,11 +211,7 @@ class GraphProgram:
 
     def _forward(self, rule: UpdateRule | None) -> list[Launch]:
         state, memory = self._views["state"], self.memory
-        adam = isinstance(rule, AdamRule)
-        betas = (rule.beta1, rule.beta2) if isinstance(rule, AdamRule) else (0.0, 0.0)
-        epsilon = rule.epsilon if isinstance(rule, AdamRule | RMSpropRule) else 0.0
-        decay = rule.weight_decay if adam and isinstance(rule, AdamRule) else 0.0
-        scalars = [np.float64(x) for x in (*betas, epsilon, decay)]
+        scalars = [np.float64(x) for x in _corrections(rule)]
         launches = [self._kernel("step_tick", 1, state, memory.scale, *scalars, PATIENCE)]
         if self._X is None:
             name, A = f"step_gather<{self._C}>", self._views["A0"]
@@ -451,8 +447,15 @@ class GraphProgram:
 _C_MASTER = {"float32": "float", "float64": "double"}
 
 
+def _corrections(rule: UpdateRule | None) -> tuple[float, float, float, float]:
+    """Beta1, beta2, epsilon and weight decay, from which each step's scalars follow."""
+    if isinstance(rule, AdamRule):
+        return rule.beta1, rule.beta2, rule.epsilon, rule.weight_decay
+    return 0.0, 0.0, rule.epsilon if isinstance(rule, RMSpropRule) else 0.0, 0.0
+
+
 def _betas(rule: UpdateRule) -> tuple[float, float, float, float]:
-    """Beta1, 1 - beta1, beta2, 1 - beta2 of the kernel of a rule."""
+    """Beta1, 1 - beta1, beta2, 1 - beta2, as the kernel of a rule takes them."""
     if isinstance(rule, AdamRule):
         return rule.beta1, 1 - rule.beta1, rule.beta2, 1 - rule.beta2
     if isinstance(rule, MomentumRule):

@@ -11,7 +11,7 @@ from nnx.backends.reference.updates import UpdateRule
 from nnx.graph_layout import Layout
 from nnx.graph_program import GraphProgram, Memory, unsupported
 from nnx.model import Model
-from nnx.precision import SIXTEEN_BITS
+from nnx.precision import SIXTEEN_BITS, numbers
 
 if TYPE_CHECKING:
     from nnx.step import OptimizerState
@@ -25,7 +25,7 @@ _ADDRESSES = 2
 
 def why_no_graph(model: Model) -> str | None:
     """Return what keeps the steps of this network from running as graphs; None where nothing."""
-    return model.backend.why_no_graphs() or unsupported(model)
+    return model.backend.why_no_graphs(*numbers(model.precision, model.dtype)) or unsupported(model)
 
 
 @dataclass
@@ -71,8 +71,10 @@ class GraphSteps:
     state: OptimizerState
     rule: UpdateRule
     clip: float | None
-    _programs: dict[tuple[bool, bool, int | None], GraphProgram] = field(default_factory=dict)
-    _addresses: set[int] = field(default_factory=set)
+    _programs: dict[tuple[bool, bool, int | None], GraphProgram] = field(
+        default_factory=dict, init=False
+    )
+    _addresses: set[int] = field(default_factory=set, init=False)
 
     def run(
         self,

@@ -73,6 +73,22 @@ class GraphStream:
                 self.stream.record(self._after)
                 theirs.wait_event(self._after)
 
+    def why_no_products(self, storage: str, compute: str) -> str | None:
+        """Return what keeps small products of these dtypes from running, or None."""
+        # On whatever lies at the end of the workspace: only whether they run matters.
+        size, end = 16, self._workspace.address + _WORKSPACE
+        a, b, d = (end - part * 8 * size * size for part in (3, 2, 1))
+        layouts = ((True, False), (False, False), (False, True))
+        try:
+            with self.ordered():
+                for layout in layouts:
+                    product = Product(size, size, size, a, b, d, *layout, storage, storage, compute)
+                    self.plan(product)()
+                self.stream.synchronize()
+        except Exception as error:  # whatever it is, the step can do without
+            return f"cuBLASLt does not multiply {storage} matrices here: {error}"
+        return None
+
     # -- choosing -------------------------------------------------------------------------------
 
     def settle(self, alternatives: Sequence[Sequence[Operation]]) -> list[Launch]:

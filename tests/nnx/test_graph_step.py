@@ -520,8 +520,30 @@ def test_descriptions_are_given_back(host_backend: Backend, lt: Any) -> None:
 
 def test_without_even_a_plain_product(host_backend: Backend, lt: Any) -> None:
     lt.missing = lambda epilogue, kind: True
+    net = nnx.MLP([8, 16, 3], device=host_backend)
+    with pytest.raises(DataError, match=r"cuBLASLt does not multiply float32 .*no algo"):
+        nnx.TrainingStep(net, 16, compiled=True)
+    step = nnx.TrainingStep(net, 16)
+    assert not step.compiled
+    X, Y = (host_backend.asarray(x) for x in data_for(net, 16))
+    assert np.isfinite(scalar(net, step(X, Y)))
+
+
+def test_a_cublaslt_that_does_not_start(host_backend: Backend, lt: Any) -> None:
+    def fail() -> int:
+        raise RuntimeError("CUBLAS_STATUS_NOT_INITIALIZED")
+
+    lt.create = fail
+    net = nnx.MLP([8, 3], device=host_backend)
+    assert why_not_compiled(net) == "cuBLASLt does not start: CUBLAS_STATUS_NOT_INITIALIZED"
+
+
+def test_without_a_product_that_a_layer_needs(host_backend: Backend, lt: Any) -> None:
+    step = nnx.TrainingStep(nnx.MLP([8, 16, 3], device=host_backend), 16)
+    lt.missing = lambda epilogue, kind: True
+    X, Y = (host_backend.asarray(x) for x in data_for(step.model, 16))  # type: ignore[arg-type]
     with pytest.raises(nnx.errors.DeviceError, match=r"no algorithm .*compiled=False"):
-        names_of(host_backend)
+        step(X, Y)
 
 
 # -- float16's scale, and numbers that are not finite ---------------------------------------------
@@ -617,7 +639,7 @@ def test_what_a_graph_step_refuses(gpu_backend: Backend) -> None:
     Y = gpu_backend.asarray(np.zeros(6, np.int64))
     with pytest.raises(ShapeError, match=r"X of shape \(4, 6\); got \(4, 5\)"):
         step(X[:, :5], Y[:5])
-    with pytest.raises(DTypeError, match="Y is numpy.ndarray, not an array of device 'cuda:0'"):
+    with pytest.raises(DTypeError, match=r"Y is numpy\.ndarray, not an array of device 'cuda:0'"):
         step(X, np.zeros(6, np.int64))
     with pytest.raises(DTypeError, match=r"float32 \(labels: int64\); got X float64"):
         step(gpu_backend.asarray(X, "float64"), Y)
@@ -651,7 +673,7 @@ def test_without_nvmath_the_readable_floor_serves(
     host_backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reason = "nvmath-python is not installed"
-    monkeypatch.setattr(type(host_backend), "why_no_graphs", lambda self: reason)
+    monkeypatch.setattr(type(host_backend), "why_no_graphs", lambda self, *kinds: reason)
     net, other = both(host_backend, [5, 7, 3], dtype="float64")
     assert why_not_compiled(net) == reason
     step = nnx.TrainingStep(net, 20, nnx.Adam(0.01))
