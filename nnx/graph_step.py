@@ -103,7 +103,7 @@ class GraphSteps:
         given = {"X": X, "Y": Y, "weights": weights, "order": order}
         backend.check_same(**{name: x for name, x in given.items() if x is not None})
         X, Y = _by_columns(X), _by_columns(Y)
-        order = None if order is None else backend.asarray(order, "int64")
+        order = None if order is None else _by_columns(backend.asarray(order, "int64"))
         stream = backend.graphs()  # type: ignore[attr-defined]
         cost = backend.empty((), "float64")
         table = backend.asarray(rates, "float64") if steps > 1 else None
