@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -26,6 +27,7 @@ from nnx.layers import Dense
 from nnx.model import Model, on_its_device
 from nnx.optimizers import Optimizer, get_optimizer
 from nnx.parameters import FlatVector
+from nnx.plan import Plan
 from nnx.precision import SIXTEEN_BITS, check_device
 from nnx.primitive_step import PrimitiveStep, layer_by_layer
 
@@ -122,6 +124,7 @@ class TrainingStep:
         rule = self.optimizer.rule
         check_rule(model, rule)
         self.compiled = reason is None
+        self._first_rate, self._rate = self.optimizer.schedule(0.0), np.zeros(1)
         self._graphs: GraphSteps | None = None
         if self.compiled and not _on_cpu(model):
             self._graphs = GraphSteps(model, m, self.state, rule, self.optimizer.clip_norm)
@@ -161,10 +164,11 @@ class TrainingStep:
         J : array ()
             On the device; reading it waits for the device.
         """
-        rate = self.optimizer.schedule(0.0) if learning_rate is None else learning_rate
+        rate = self._first_rate if learning_rate is None else learning_rate
         if self._whole:
             self._check(X, Y, weights)
-            return self._launch(X, Y, weights, None, np.array([rate], np.float64), update=True)
+            self._rate[0] = rate
+            return self._launch(X, Y, weights, None, self._rate, update=True)
         J = self.gradients(X, Y, weights)
         self.update(rate)
         return J
@@ -254,6 +258,53 @@ class TrainingStep:
             state.t,
         )
 
+    @on_its_device
+    def profile(self, X: Array, Y: Array, steps: int = 1) -> tuple[Plan, Array]:
+        """Take steps and tell the seconds of each operation in one of them.
+
+        Compiled steps are timed from within, by their first worker. Elsewhere the device is waited
+        for after each primitive, and a primitive's time stands with the first of its operations.
+
+        Returns
+        -------
+        plan : Plan
+        seconds : float64 array (operations,)
+            NaN for what has no time of its own.
+        """
+        rates = np.full(steps, self.optimizer.schedule(0.0))
+        if self.compiled:
+            self._check(X, Y, None)
+            program = self._program(X, Y, None, False, self._whole)
+            times = np.zeros(len(program.plan.operations), np.int64)
+            for rate in rates:
+                self._launch(X, Y, None, None, np.array([rate]), update=self._whole, times=times)
+                if not self._whole:
+                    before = time.perf_counter()
+                    self.update(float(rate))
+                    times[program.plan.update] += int(1e9 * (time.perf_counter() - before))
+            return program.plan, times / 1e9 / steps
+        if self._primitives is None:
+            raise DataError("a network with layers of one's own cannot be timed by parts")
+        plan = Plan(self.model, self.m, gathered=False, update=True, slots=len(self.state.slots))
+        seconds = np.full(len(plan.operations), np.nan)
+        before = 0.0
+
+        def lap(key: str) -> None:
+            nonlocal before
+            self.backend.synchronize()
+            now, number = time.perf_counter(), plan.number(key)
+            seconds[number] = np.nan_to_num(seconds[number]) + (now - before) / steps
+            before = now
+
+        for rate in rates:
+            self.backend.synchronize()
+            before = time.perf_counter()
+            gradient, t = self.state.gradient, self.state.t + 1
+            self._primitives.gradients(X, Y, None, gradient, t, lap)
+            self.update(float(rate))
+            lap("update")
+        return plan, seconds
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other users of the cores quiet while many steps are taken."""
@@ -313,6 +364,7 @@ class TrainingStep:
         rates: Array,
         *,
         update: bool,
+        times: Array | None = None,
     ) -> Array:
         if self._graphs is not None:
             total = self._graphs.run(X, Y, weights, order, rates, update=update)
@@ -321,7 +373,7 @@ class TrainingStep:
             return total
         program = self._program(X, Y, weights, order is not None, update)
         X, Y = np.asfortranarray(X), np.asfortranarray(Y)
-        losses, penalties = program.launch(X, Y, weights, order, rates, self.state.t + 1)
+        losses, penalties = program.launch(X, Y, weights, order, rates, self.state.t + 1, times)
         if update:
             self.state.t += len(rates)
         return np.float64(losses / self.m + penalties)
