@@ -17,7 +17,7 @@ import numpy as np
 from nnx.backends.cuda import step_kernels
 from nnx.backends.cuda.graph import GraphStream, Launch, Operation, Recording
 from nnx.backends.cuda.launch import STRUCTS, blocks_for
-from nnx.backends.cuda.products import Product
+from nnx.backends.cuda.products import Planned, Product
 from nnx.backends.reference.activations import Activation
 from nnx.backends.reference.dropout import GOLDEN, MASK64, mix, threshold
 from nnx.backends.reference.losses import CategoricalCrossEntropy, Loss
@@ -122,10 +122,15 @@ class GraphProgram:
         }
         self._X = X
         self._have_db: set[int] = set()
-        self.launches = [*self._forward(rule), self._cost(labels), *self._backward()]
-        self.launches += self._finish(rule, clip)
-        plan = Plan(model, m, gathered=X is None, update=rule is not None)
-        many = int(max(1, min(_STEPS, _FLOP_OF_MANY / max(plan.flop, 1))))
+        self.launches = [
+            *self._forward(rule),
+            *_part_of([self._cost(labels)], "loss"),
+            *self._backward(),
+            *_part_of(self._finish(rule, clip), "update"),
+        ]
+        slots = 0 if rule is None else len(rule.slots)
+        self.plan = Plan(model, m, gathered=X is None, update=rule is not None, slots=slots)
+        many = int(max(1, min(_STEPS, _FLOP_OF_MANY / max(self.plan.flop, 1))))
         self.recording = Recording(stream, self.launches, many, keep=(memory, model.theta))
 
     def begin(
@@ -141,6 +146,19 @@ class GraphProgram:
             count = self.model.theta.size // 8
             arrays = (self.model.theta, self.memory.copy)
             self._stream.kernels.bind(f"step_cast<{self._C}>", blocks_for(count), *arrays, count)()
+
+    def profile(self, steps: int) -> Array:
+        """Take steps launch by launch; return the seconds of each operation of `plan` in one.
+
+        What a product does in its epilogue counts with it. NaN for what has no launch of its own.
+        """
+        seconds = np.full(len(self.plan.operations), np.nan)
+        for _ in range(steps):
+            times = self._stream.each(self.launches)
+            for launch, milliseconds in zip(self.launches, times, strict=True):
+                number = self.plan.number(launch.operation)
+                seconds[number] = np.nan_to_num(seconds[number]) + milliseconds / 1000 / steps
+        return seconds
 
     # -- parts of launches ----------------------------------------------------------------------
 
@@ -216,10 +234,12 @@ class GraphProgram:
         if self._X is None:
             name, A = f"step_gather<{self._C}>", self._views["A0"]
             launches.append(self._kernel(name, self._elements(0), state, A, *self._shape(0)))
+        launches = _part_of(launches, "gather")
         for number in range(1, self.model.L):
-            launches += self._activate(number)
+            launches += _part_of(self._activate(number), f"A{number}", f"Z{number}")
         L = self.model.L
-        return launches + self._settle([self._linear(L, self._at(f"Z{L}"), self.model.dtype)])
+        product = self._settle([self._linear(L, self._at(f"Z{L}"), self.model.dtype)])
+        return launches + _part_of(product, f"Z{L}")
 
     def _linear(self, number: int, out: int, dtype: str, **epilogue: Any) -> Product:
         """W[l] A[l-1]: W[l], row by row, is a column-major matrix to be transposed."""
@@ -312,9 +332,10 @@ class GraphProgram:
     def _backward(self) -> list[Launch]:
         launches = []
         for number in range(self.model.L, 0, -1):
-            launches += self._weight_gradient(number)
+            launches += _part_of(self._weight_gradient(number), f"dW{number}")
             if number > 1:
-                launches += self._back(number)
+                prev = number - 1
+                launches += _part_of(self._back(number), f"dZ{prev}", f"dA{prev}")
         return launches
 
     def _weight_gradient(self, number: int) -> list[Launch]:
@@ -442,6 +463,16 @@ class GraphProgram:
             )
         )
         return launches
+
+
+def _part_of(launches: list[Launch], operation: str, product: str | None = None) -> list[Launch]:
+    """Say to which operations launches belong; products may belong to one of their own."""
+    return [
+        launch._replace(
+            operation=product if product and isinstance(launch.run, Planned) else operation
+        )
+        for launch in launches
+    ]
 
 
 _C_MASTER = {"float32": "float", "float64": "double"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from nnx.backends.reference.updates import UpdateRule
 from nnx.graph_layout import Layout
 from nnx.graph_program import GraphProgram, Memory, unsupported
 from nnx.model import Model
+from nnx.plan import Plan
 from nnx.precision import SIXTEEN_BITS, numbers
 
 if TYPE_CHECKING:
@@ -99,6 +101,34 @@ class GraphSteps:
         update : bool
             False leaves the parameters as they are.
         """
+        return self._take(
+            X, Y, weights, order, rates, update, lambda p: p.recording.replay(len(rates))
+        )
+
+    def profile(self, X: Array, Y: Array, rate: float, *, update: bool) -> tuple[Plan, Array]:
+        """Take a step launch by launch, and return its plan and the seconds of each operation.
+
+        Short kernels are launched slower than they run, so their times are upper bounds.
+        """
+        found: list[tuple[Plan, Array]] = []
+
+        def take(program: GraphProgram) -> None:
+            found.append((program.plan, program.profile(1)))
+
+        self._take(X, Y, None, None, [rate], update, take)
+        return found[0]
+
+    def _take(
+        self,
+        X: Array,
+        Y: Array,
+        weights: Array | None,
+        order: Array | None,
+        rates: Array,
+        update: bool,
+        take: Callable[[GraphProgram], None],
+    ) -> Array:
+        """Find or plan the program, tell it where the data lie, and let `take` launch it."""
         backend, steps = self.model.backend, len(rates)
         given = {"X": X, "Y": Y, "weights": weights, "order": order}
         backend.check_same(**{name: x for name, x in given.items() if x is not None})
@@ -117,7 +147,7 @@ class GraphSteps:
             program = self._programs[key]
             rate = float(rates[0]) if steps else 0.0
             program.begin(Y, weights, order, table, rate, self.state.t, cost, X)
-            program.recording.replay(steps)
+            take(program)
         return cost
 
     def _where_it_is(self, X: Array, order: Array | None, steps: int) -> int | None:

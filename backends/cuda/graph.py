@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from nnx.backends.cuda.launch import Kernels
@@ -22,10 +23,20 @@ MOST_LAUNCHES = _TUNING_RUNS + 2  # of what is timed
 
 
 class Launch(NamedTuple):
-    """Something to launch on the current stream, and what it is called in plans."""
+    """Something to launch on the current stream.
+
+    Attributes
+    ----------
+    name : str
+        The kernel's, or "product" and the epilogue.
+    run : callable
+    operation : str
+        The key of the operation of `nnx.plan` whose time this is.
+    """
 
     name: str
     run: Callable[[], None]
+    operation: str = ""
 
 
 Operation = Product | Launch
@@ -159,6 +170,17 @@ class GraphStream:
         first = min(first, self._time(launches, 1))
         runs = int(min(_TUNING_RUNS, max(1.0, _TUNING_MS / max(first, 1e-3))))
         return self._time(launches, runs)
+
+    def each(self, launches: Sequence[Launch]) -> list[float]:
+        """Run launches and return the milliseconds from the start of each to that of the next."""
+        events = [self.cupy.cuda.Event() for _ in range(len(launches) + 1)]
+        self.stream.record(events[0])
+        for launch, event in zip(launches, events[1:], strict=True):
+            launch.run()
+            self.stream.record(event)
+        events[-1].synchronize()
+        elapsed = self.cupy.cuda.get_elapsed_time
+        return [float(elapsed(start, end)) for start, end in pairwise(events)]
 
     def _time(self, launches: Sequence[Callable[[], None]], runs: int) -> float:
         start, end = self.cupy.cuda.Event(), self.cupy.cuda.Event()

@@ -52,6 +52,10 @@ EPILOGUES = ["BIAS", "RELU_AUX_BIAS", "GELU_AUX_BIAS", "DRELU", "DRELU_BGRAD", "
              "DGELU_BGRAD", "BGRADB"]  # fmt: skip
 
 
+class Lookahead(GradientDescentRule):
+    """A rule of one's own."""
+
+
 def data_for(net: nnx.Network, count: int, labels: bool = True, seed: int = 0) -> tuple[Any, Any]:
     rng = np.random.default_rng(seed)
     X = np.asfortranarray(rng.standard_normal((net.n_x, count)), dtype=net.dtype)
@@ -345,10 +349,6 @@ def test_gradients_leave_the_parameters(gpu_backend: Backend) -> None:
         np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-14)
 
 
-class Lookahead(GradientDescentRule):
-    """A rule of one's own."""
-
-
 def test_a_rule_of_ones_own_moves_along_the_graphs_gradient(gpu_backend: Backend) -> None:
     net, other = both(gpu_backend, [6, 5, 3], dtype="float64")
     optimizer = nnx.Optimizer(Lookahead(), 0.1)
@@ -467,6 +467,25 @@ def test_it_runs_after_what_came_before_and_before_what_follows(host_backend: Ba
     assert mine.log[0] == ("wait", theirs)
     assert [entry for entry in theirs.log if entry[0] == "wait"] == [("wait", mine)]
     assert [entry for entry in mine.log if entry[0] == "graph"] == [("graph", 8)]
+
+
+@pytest.mark.parametrize("hidden", ["relu", "tanh"])
+@pytest.mark.parametrize("rule", [None, "own"])
+def test_where_its_time_goes(gpu_backend: Backend, hidden: str, rule: str | None) -> None:
+    net, other = both(gpu_backend, [8, 16, 8, 3], hidden, dtype="float64")
+    optimizer = nnx.Optimizer(Lookahead(), 0.1) if rule else nnx.GradientDescent(0.1)
+    X, Y = data_for(net, 32)
+    step = nnx.TrainingStep(net, 32, optimizer)
+    plan, seconds = step.profile(gpu_backend.asarray(X), gpu_backend.asarray(Y), 3)
+    timed = {op.name.partition(" = ")[0] for op, s in zip(plan.operations, seconds, strict=True)
+             if s > 0}  # fmt: skip
+    assert {"Z[1]", "Z[2]", "Z[3]", "dW[1]", "dW[2]", "dW[3]", "dA[1]", "dA[2]"} <= timed
+    assert ("dZ[1]" in timed) == (hidden == "tanh")
+    assert seconds[plan.loss] > 0
+    reference = nnx.TrainingStep(other, 32, optimizer, compiled=False)
+    for _ in range(3):
+        reference(X, Y)
+    check_parameters(net, other, 1e-10)
 
 
 # -- choosing -------------------------------------------------------------------------------------
