@@ -36,9 +36,10 @@ EXTRAS = {"bench": "fast,plot,sklearn,cli,bench", "dev": "dev"}
 # The parts of the GPU run: name, seconds it may take, arguments after `python -m`. In all less
 # than nine minutes, since GPU machines are often lent for ten.
 GPU_PARTS = (
-    ("tests", 230, ("pytest", "tests", "-m", "gpu", "--junitxml={out}/tests.xml")),
-    ("agreement", 90, ("nnx.benchmarks.agreement", "--out", "{out}")),
-    ("bench", 180, ("nnx.cli", "bench", "--device", "cpu", "--device", "cuda", "--out", "{out}")),
+    ("tests", 200, ("pytest", "tests", "-m", "gpu", "--junitxml={out}/tests.xml")),
+    ("probe", 120, ("nnx.benchmarks.probe", "--out", "{out}")),
+    ("agreement", 60, ("nnx.benchmarks.agreement", "--out", "{out}")),
+    ("bench", 160, ("nnx.cli", "bench", "--device", "cpu", "--device", "cuda", "--out", "{out}")),
 )
 GPU_SECONDS = 540
 

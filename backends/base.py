@@ -134,8 +134,11 @@ class Backend:
         """Return the device's name and the libraries that serve it, for records."""
         return {"device": self.device, "namespace": self.xp.__name__}
 
-    def why_no_graphs(self) -> str | None:
-        """Return what keeps training steps from running as CUDA graphs; None where nothing does."""
+    def why_no_graphs(self, storage: str = "float32", compute: str = "float32") -> str | None:
+        """Return what keeps training steps from running as CUDA graphs; None where nothing does.
+
+        storage and compute are the dtypes of matrices and products, see `nnx.precision`.
+        """
         return f"device {self.device!r} is not nnx's own CPU or GPU backend"
 
     # -- the primitives -------------------------------------------------------------------------

@@ -16,7 +16,6 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,10 @@ import numpy as np
 import nnx
 from nnx.backends import Backend, get_backend
 from nnx.backends.cuda.graph import MOST_LAUNCHES, GraphStream, Launch, Recording
-from nnx.backends.cuda.products import NoAlgorithmError, Planned, Product
+from nnx.backends.cuda.products import NoAlgorithmError, Product
 from nnx.backends.cuda.step_kernels import HOLDERS
 from nnx.benchmarks.environment import environment
+from nnx.benchmarks.products import graph_program, plain_recording
 from nnx.benchmarks.record import write_json
 from nnx.errors import DataError, NnxError
 from nnx.graph_program import GraphProgram
@@ -130,7 +130,7 @@ class Probe:
 
     def _random(self, size: int, dtype: str) -> Any:
         """Numbers of a storage type; a ReLU mask fits into them too."""
-        x = np.random.default_rng(0).standard_normal(size + 4096).astype(np.float32)
+        x = np.resize(np.random.default_rng(0).standard_normal(1 << 16, np.float32), size + 4096)
         if dtype == "bfloat16":
             return self.backend.asarray((x.view(np.uint32) >> 16).astype(np.uint16))
         return self.backend.asarray(x.astype(HOLDERS[dtype]))
@@ -192,7 +192,7 @@ class Probe:
             precision=None if precision == dtype else precision,
         )
         rng = np.random.default_rng(0)
-        X = rng.standard_normal((batches * m, INPUTS), dtype=np.float32).T
+        X = np.resize(rng.standard_normal(1 << 20, np.float32), (batches * m, INPUTS)).T
         Y = rng.integers(0, OUTPUTS, batches * m)
         arrays = self.backend.asarray(X, dtype), self.backend.asarray(Y)
         return nnx.TrainingStep(net, m, nnx.Adam(), compiled=True), arrays
@@ -206,8 +206,8 @@ class Probe:
         program = self._program(step, *arrays)
         many = program.recording.many
         one, most = (self._microseconds(program, n, arrays) for n in (1, many))
+        alone = plain_recording(step, many)
         with self.stream.ordered():
-            alone = Recording(self.stream, self._plain(program), many, program)
             graph = alone.graph(many)
             products = 1000 * self.stream.milliseconds([self._launcher(graph)]) / many
         m, n_h, depth = case
@@ -222,18 +222,7 @@ class Probe:
         """The program of a step that gathers its batch, after one step."""
         order = self.backend.asarray(np.arange(step.m))
         step.run(X, Y, None, np.full(1, 1e-3), order=order)
-        assert step._graphs is not None
-        (program,) = step._graphs._programs.values()
-        return program
-
-    def _plain(self, program: GraphProgram) -> list[Launch]:
-        """The step's products without epilogues, each with its own fastest algorithm."""
-        launches = []
-        for launch in program.launches:
-            if isinstance(launch.run, Planned):
-                plain = replace(launch.run.product, epilogue="DEFAULT", bias=0, aux=0, aux_ld=0)
-                launches.append(Launch("product", self.stream.plan(plain)))
-        return launches
+        return graph_program(step)
 
     def _launcher(self, graph: Any) -> Callable[[], None]:
         return lambda: graph.launch(self.stream.stream)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nnx.backends.cuda import step_kernels
+from nnx.backends.cuda.graph import GraphStream
 from nnx.backends.reference.activations import Activation
 from nnx.backends.reference.updates import UpdateRule
 from nnx.layers import Dense
@@ -127,5 +128,5 @@ def step_bytes(model: Model, m: int, rule: UpdateRule | None = None, *, copied: 
     vector = int(model.theta.size) * np.dtype(model.dtype).itemsize
     slots = len(rule.slots) if rule is not None else 0
     low = int(model.theta.size) * 2 if model.precision in SIXTEEN_BITS else 0
-    library = 32 << 20
+    library = GraphStream.workspace_bytes
     return layout.work_bytes + layout.ledger_bytes + (1 + slots) * vector + low + library

@@ -16,8 +16,8 @@ import numpy as np
 
 from nnx.backends.cuda import step_kernels
 from nnx.backends.cuda.graph import GraphStream, Launch, Operation, Recording
-from nnx.backends.cuda.launch import STRUCTS, Kernels, blocks_for, kernel_source
-from nnx.backends.cuda.products import Product
+from nnx.backends.cuda.launch import STRUCTS, blocks_for
+from nnx.backends.cuda.products import Planned, Product
 from nnx.backends.reference.activations import Activation
 from nnx.backends.reference.dropout import GOLDEN, MASK64, mix, threshold
 from nnx.backends.reference.losses import CategoricalCrossEntropy, Loss
@@ -117,23 +117,20 @@ class GraphProgram:
         self._C = step_kernels.STORAGE[self.storage]
         self._in_place = self.storage == model.dtype
         self._stream = stream
-        names = step_kernels.step_names(
-            [self.storage],
-            {layer.g.builtin or "" for layer in self.layers[:-1]},
-            [type(model.loss)],
-            [] if rule is None else [type(rule)],
-        )
-        source = kernel_source(step_kernels.FILE)
-        self._kernels = Kernels(stream.cupy, source, names)
         self._views = {name: _view(memory.work, buffer) for name, buffer in layout.work.items()} | {
             name: _view(memory.ledger, buffer) for name, buffer in layout.ledger.items()
         }
         self._X = X
         self._have_db: set[int] = set()
-        self.launches = [*self._forward(rule), self._cost(labels), *self._backward()]
-        self.launches += self._finish(rule, clip)
-        plan = Plan(model, m, gathered=X is None, update=rule is not None)
-        many = int(max(1, min(_STEPS, _FLOP_OF_MANY / max(plan.flop, 1))))
+        self.launches = [
+            *self._forward(rule),
+            *_part_of([self._cost(labels)], "loss"),
+            *self._backward(),
+            *_part_of(self._finish(rule, clip), "update"),
+        ]
+        slots = 0 if rule is None else len(rule.slots)
+        self.plan = Plan(model, m, gathered=X is None, update=rule is not None, slots=slots)
+        many = int(max(1, min(_STEPS, _FLOP_OF_MANY / max(self.plan.flop, 1))))
         self.recording = Recording(stream, self.launches, many, keep=(memory, model.theta))
 
     def begin(
@@ -143,17 +140,30 @@ class GraphProgram:
         """Say where the data of the coming steps lie; t counts the steps before them."""
         addresses = [np.uint64(_address(x)) for x in (X, Y, weights, order, rates, cost)]
         state = self._views["state"]
-        self._kernels.bind("step_begin", 1, state, *addresses, np.float64(rate), t)()
+        self._stream.kernels.bind("step_begin", 1, state, *addresses, np.float64(rate), t)()
         if self.memory.copy is not None:
             # The parameters may have been written to since the last step.
             count = self.model.theta.size // 8
             arrays = (self.model.theta, self.memory.copy)
-            self._kernels.bind(f"step_cast<{self._C}>", blocks_for(count), *arrays, count)()
+            self._stream.kernels.bind(f"step_cast<{self._C}>", blocks_for(count), *arrays, count)()
+
+    def profile(self, steps: int) -> Array:
+        """Take steps launch by launch; return the seconds of each operation of `plan` in one.
+
+        What a product does in its epilogue counts with it. NaN for what has no launch of its own.
+        """
+        seconds = np.full(len(self.plan.operations), np.nan)
+        for _ in range(steps):
+            times = self._stream.each(self.launches)
+            for launch, milliseconds in zip(self.launches, times, strict=True):
+                number = self.plan.number(launch.operation)
+                seconds[number] = np.nan_to_num(seconds[number]) + milliseconds / 1000 / steps
+        return seconds
 
     # -- parts of launches ----------------------------------------------------------------------
 
     def _kernel(self, name: str, blocks: int, *arguments: Any) -> Launch:
-        return Launch(name, self._kernels.bind(name, blocks, *arguments))
+        return Launch(name, self._stream.kernels.bind(name, blocks, *arguments))
 
     def _settle(self, *alternatives: Sequence[Operation]) -> list[Launch]:
         return self._stream.settle(alternatives)
@@ -219,19 +229,17 @@ class GraphProgram:
 
     def _forward(self, rule: UpdateRule | None) -> list[Launch]:
         state, memory = self._views["state"], self.memory
-        adam = isinstance(rule, AdamRule)
-        betas = (rule.beta1, rule.beta2) if isinstance(rule, AdamRule) else (0.0, 0.0)
-        epsilon = rule.epsilon if isinstance(rule, AdamRule | RMSpropRule) else 0.0
-        decay = rule.weight_decay if adam and isinstance(rule, AdamRule) else 0.0
-        scalars = [np.float64(x) for x in (*betas, epsilon, decay)]
+        scalars = [np.float64(x) for x in _corrections(rule)]
         launches = [self._kernel("step_tick", 1, state, memory.scale, *scalars, PATIENCE)]
         if self._X is None:
             name, A = f"step_gather<{self._C}>", self._views["A0"]
             launches.append(self._kernel(name, self._elements(0), state, A, *self._shape(0)))
+        launches = _part_of(launches, "gather")
         for number in range(1, self.model.L):
-            launches += self._activate(number)
+            launches += _part_of(self._activate(number), f"A{number}", f"Z{number}")
         L = self.model.L
-        return launches + self._settle([self._linear(L, self._at(f"Z{L}"), self.model.dtype)])
+        product = self._settle([self._linear(L, self._at(f"Z{L}"), self.model.dtype)])
+        return launches + _part_of(product, f"Z{L}")
 
     def _linear(self, number: int, out: int, dtype: str, **epilogue: Any) -> Product:
         """W[l] A[l-1]: W[l], row by row, is a column-major matrix to be transposed."""
@@ -324,9 +332,10 @@ class GraphProgram:
     def _backward(self) -> list[Launch]:
         launches = []
         for number in range(self.model.L, 0, -1):
-            launches += self._weight_gradient(number)
+            launches += _part_of(self._weight_gradient(number), f"dW{number}")
             if number > 1:
-                launches += self._back(number)
+                prev = number - 1
+                launches += _part_of(self._back(number), f"dZ{prev}", f"dA{prev}")
         return launches
 
     def _weight_gradient(self, number: int) -> list[Launch]:
@@ -456,11 +465,28 @@ class GraphProgram:
         return launches
 
 
+def _part_of(launches: list[Launch], operation: str, product: str | None = None) -> list[Launch]:
+    """Say to which operations launches belong; products may belong to one of their own."""
+    return [
+        launch._replace(
+            operation=product if product and isinstance(launch.run, Planned) else operation
+        )
+        for launch in launches
+    ]
+
+
 _C_MASTER = {"float32": "float", "float64": "double"}
 
 
+def _corrections(rule: UpdateRule | None) -> tuple[float, float, float, float]:
+    """Beta1, beta2, epsilon and weight decay, from which each step's scalars follow."""
+    if isinstance(rule, AdamRule):
+        return rule.beta1, rule.beta2, rule.epsilon, rule.weight_decay
+    return 0.0, 0.0, rule.epsilon if isinstance(rule, RMSpropRule) else 0.0, 0.0
+
+
 def _betas(rule: UpdateRule) -> tuple[float, float, float, float]:
-    """Beta1, 1 - beta1, beta2, 1 - beta2 of the kernel of a rule."""
+    """Beta1, 1 - beta1, beta2, 1 - beta2, as the kernel of a rule takes them."""
     if isinstance(rule, AdamRule):
         return rule.beta1, 1 - rule.beta1, rule.beta2, 1 - rule.beta2
     if isinstance(rule, MomentumRule):

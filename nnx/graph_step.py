@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ from nnx.backends.reference.updates import UpdateRule
 from nnx.graph_layout import Layout
 from nnx.graph_program import GraphProgram, Memory, unsupported
 from nnx.model import Model
-from nnx.precision import SIXTEEN_BITS
+from nnx.plan import Plan
+from nnx.precision import SIXTEEN_BITS, numbers
 
 if TYPE_CHECKING:
     from nnx.step import OptimizerState
@@ -25,7 +27,7 @@ _ADDRESSES = 2
 
 def why_no_graph(model: Model) -> str | None:
     """Return what keeps the steps of this network from running as graphs; None where nothing."""
-    return model.backend.why_no_graphs() or unsupported(model)
+    return model.backend.why_no_graphs(*numbers(model.precision, model.dtype)) or unsupported(model)
 
 
 @dataclass
@@ -71,8 +73,10 @@ class GraphSteps:
     state: OptimizerState
     rule: UpdateRule
     clip: float | None
-    _programs: dict[tuple[bool, bool, int | None], GraphProgram] = field(default_factory=dict)
-    _addresses: set[int] = field(default_factory=set)
+    _programs: dict[tuple[bool, bool, int | None], GraphProgram] = field(
+        default_factory=dict, init=False
+    )
+    _addresses: set[int] = field(default_factory=set, init=False)
 
     def run(
         self,
@@ -97,18 +101,53 @@ class GraphSteps:
         update : bool
             False leaves the parameters as they are.
         """
+        return self._take(
+            X, Y, weights, order, rates, update, lambda p: p.recording.replay(len(rates))
+        )
+
+    def profile(self, X: Array, Y: Array, rate: float, *, update: bool) -> tuple[Plan, Array]:
+        """Take a step launch by launch, and return its plan and the seconds of each operation.
+
+        Short kernels are launched slower than they run, so their times are upper bounds.
+        """
+        found: list[tuple[Plan, Array]] = []
+
+        def take(program: GraphProgram) -> None:
+            found.append((program.plan, program.profile(1)))
+
+        self._take(X, Y, None, None, [rate], update, take)
+        return found[0]
+
+    def _take(
+        self,
+        X: Array,
+        Y: Array,
+        weights: Array | None,
+        order: Array | None,
+        rates: Array,
+        update: bool,
+        take: Callable[[GraphProgram], None],
+    ) -> Array:
+        """Find or plan the program, tell it where the data lie, and let `take` launch it."""
         backend, steps = self.model.backend, len(rates)
+        given = {"X": X, "Y": Y, "weights": weights, "order": order}
+        backend.check_same(**{name: x for name, x in given.items() if x is not None})
         X, Y = _by_columns(X), _by_columns(Y)
-        order = None if order is None else backend.asarray(order, "int64")
+        order = None if order is None else _by_columns(backend.asarray(order, "int64"))
         stream = backend.graphs()  # type: ignore[attr-defined]
         cost = backend.empty((), "float64")
         table = backend.asarray(rates, "float64") if steps > 1 else None
         address = self._where_it_is(X, order, steps)
+        key = update, Y.ndim == 1, address
+        # Taken on the caller's stream, to whose memory it goes back.
+        memory = None if key in self._programs else self._memory(address)
         with stream.ordered():
-            program = self._program(update, Y.ndim == 1, address)
+            if memory is not None:
+                self._programs[key] = self._write(*key, *memory)
+            program = self._programs[key]
             rate = float(rates[0]) if steps else 0.0
             program.begin(Y, weights, order, table, rate, self.state.t, cost, X)
-            program.recording.replay(steps)
+            take(program)
         return cost
 
     def _where_it_is(self, X: Array, order: Array | None, steps: int) -> int | None:
@@ -123,32 +162,32 @@ class GraphSteps:
             self._addresses.add(address)
         return address if address in self._addresses else None
 
-    def _program(self, update: bool, labels: bool, X: int | None) -> GraphProgram:
-        key = update, labels, X
-        if key not in self._programs:
-            model = self.model
-            layout = Layout(model, self.m, copied=X is None)
-            self._programs[key] = GraphProgram(
-                model,
-                layout,
-                self._memory(layout),
-                model.backend.graphs(),  # type: ignore[attr-defined]
-                self.m,
-                rule=self.rule if update else None,
-                clip=self.clip if update else None,
-                labels=labels,
-                X=X,
-            )
-        return self._programs[key]
+    def _write(
+        self, update: bool, labels: bool, X: int | None, layout: Layout, memory: Memory
+    ) -> GraphProgram:
+        """Plan a program, inside the stream's order: what is timed runs there."""
+        return GraphProgram(
+            self.model,
+            layout,
+            memory,
+            self.model.backend.graphs(),  # type: ignore[attr-defined]
+            self.m,
+            rule=self.rule if update else None,
+            clip=self.clip if update else None,
+            labels=labels,
+            X=X,
+        )
 
-    def _memory(self, layout: Layout) -> Memory:
+    def _memory(self, X: int | None) -> tuple[Layout, Memory]:
+        """Take the memory of a program whose batches are copied, or read at X."""
         backend, model, shared = self.model.backend, self.model, self.state.shared
+        layout = Layout(model, self.m, copied=X is None)
         if model.precision in SIXTEEN_BITS and shared.copy is None:
             holder = step_kernels.HOLDERS[str(model.precision)]
             shared.copy = backend.empty((int(model.theta.size),), holder)
         if model.precision == "float16" and shared.scale is None:
             shared.scale = backend.asarray(step_kernels.first_scale(FIRST_SCALE))
-        return Memory(
+        return layout, Memory(
             shared.work_of(layout.work_bytes, backend),
             backend.zeros((layout.ledger_bytes,), "uint8"),
             self.state.gradient,

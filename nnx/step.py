@@ -262,7 +262,8 @@ class TrainingStep:
     def profile(self, X: Array, Y: Array, steps: int = 1) -> tuple[Plan, Array]:
         """Take steps and tell the seconds of each operation in one of them.
 
-        Compiled steps are timed from within, by their first worker. Elsewhere the device is waited
+        Compiled steps are timed from within: by their first worker, or launch by launch on a GPU,
+        where short ones take longer than within a graph. Elsewhere the device is waited
         for after each primitive, and a primitive's time stands with the first of its operations.
 
         Returns
@@ -272,6 +273,9 @@ class TrainingStep:
             NaN for what has no time of its own.
         """
         rates = np.full(steps, self.optimizer.schedule(0.0))
+        if self._graphs is not None:
+            self._check(X, Y, None)
+            return self._profile_launches(X, Y, rates)
         if self.compiled:
             self._check(X, Y, None)
             program = self._program(X, Y, None, False, self._whole)
@@ -304,6 +308,21 @@ class TrainingStep:
             self.update(float(rate))
             lap("update")
         return plan, seconds
+
+    def _profile_launches(self, X: Array, Y: Array, rates: Array) -> tuple[Plan, Array]:
+        """`profile` of a GPU's compiled steps."""
+        assert self._graphs is not None
+        times = []
+        for rate in rates:
+            plan, seconds = self._graphs.profile(X, Y, float(rate), update=self._whole)
+            if self._whole:
+                self.state.t += 1
+            else:
+                with self.backend.timer() as timer:
+                    self.update(float(rate))
+                seconds[plan.update] = timer.seconds
+            times.append(seconds)
+        return plan, np.mean(times, axis=0)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -53,7 +53,8 @@ class CudaBackend(Backend):
         self._gpu = cupy.cuda.Device(index)
         self._graphs: GraphStream | None = None
         self._cublaslt: Any = None
-        self._launch = Kernels(cupy, kernel_source(), kernel_names()).launch
+        self._no_graphs: dict[tuple[str, str], str | None] = {}
+        self._launch = Kernels(cupy, lambda name: kernel_source(), kernel_names()).launch
 
     # -- arrays ---------------------------------------------------------------------------------
 
@@ -156,13 +157,23 @@ class CudaBackend(Backend):
 
     # -- the fast floor -------------------------------------------------------------------------
 
-    def why_no_graphs(self) -> str | None:
+    def why_no_graphs(self, storage: str = "float32", compute: str = "float32") -> str | None:
         """Return what keeps steps from running as CUDA graphs; None where nothing does."""
-        return why_no_cublaslt() if self._cublaslt is None else None
+        key = storage, compute
+        if key not in self._no_graphs:
+            reason = why_no_cublaslt() if self._cublaslt is None else None
+            if reason is None:
+                try:
+                    with self._gpu:
+                        reason = self.graphs().why_no_products(storage, compute)
+                except Exception as error:  # whatever it is, training can do without
+                    reason = f"cuBLASLt does not start: {error}"
+            self._no_graphs[key] = reason
+        return self._no_graphs[key]
 
     def use_cublaslt(self, api: Any) -> None:
         """Call these functions for matrix products, instead of those of nvmath-python."""
-        self._cublaslt, self._graphs = api, None
+        self._cublaslt, self._graphs, self._no_graphs = api, None, {}
 
     def graphs(self) -> GraphStream:
         """Return the stream on which steps are recorded and replayed, made at its first use."""

@@ -9,9 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+from nnx.backends.cuda.launch import Kernels
 from nnx.backends.cuda.products import NoAlgorithmError, Planned, Product, Workspace
+from nnx.backends.cuda.step_kernels import file_of, step_source
 from nnx.backends.errors import DeviceError
 
 _WORKSPACE = 32 << 20  # bytes: what cuBLAS recommends for Hopper, and plenty before
@@ -20,17 +23,27 @@ MOST_LAUNCHES = _TUNING_RUNS + 2  # of what is timed
 
 
 class Launch(NamedTuple):
-    """Something to launch on the current stream, and what it is called in plans."""
+    """Something to launch on the current stream.
+
+    Attributes
+    ----------
+    name : str
+        The kernel's, or "product" and the epilogue.
+    run : callable
+    operation : str
+        The key of the operation of `nnx.plan` whose time this is.
+    """
 
     name: str
     run: Callable[[], None]
+    operation: str = ""
 
 
 Operation = Product | Launch
 
 
 class GraphStream:
-    """The non-blocking stream of one GPU for graphs, with its products and their choices.
+    """The non-blocking stream of one GPU for graphs, with its kernels, products and choices.
 
     Parameters
     ----------
@@ -44,6 +57,7 @@ class GraphStream:
     def __init__(self, cupy: Any, api: Any) -> None:
         self.cupy, self._api = cupy, api
         self._handle = api.create()
+        self.kernels = Kernels(cupy, lambda name: step_source(file_of(name)))
         self.stream = cupy.cuda.Stream(non_blocking=True)
         with self.stream:
             self._memory = cupy.empty((_WORKSPACE,), "uint8")
@@ -69,6 +83,22 @@ class GraphStream:
             finally:
                 self.stream.record(self._after)
                 theirs.wait_event(self._after)
+
+    def why_no_products(self, storage: str, compute: str) -> str | None:
+        """Return what keeps small products of these dtypes from running, or None."""
+        # On whatever lies at the end of the workspace: only whether they run matters.
+        size, end = 16, self._workspace.address + _WORKSPACE
+        a, b, d = (end - part * 8 * size * size for part in (3, 2, 1))
+        layouts = ((True, False), (False, False), (False, True))
+        try:
+            with self.ordered():
+                for layout in layouts:
+                    product = Product(size, size, size, a, b, d, *layout, storage, storage, compute)
+                    self.plan(product)()
+                self.stream.synchronize()
+        except Exception as error:  # whatever it is, the step can do without
+            return f"cuBLASLt does not multiply {storage} matrices here: {error}"
+        return None
 
     # -- choosing -------------------------------------------------------------------------------
 
@@ -140,6 +170,17 @@ class GraphStream:
         first = min(first, self._time(launches, 1))
         runs = int(min(_TUNING_RUNS, max(1.0, _TUNING_MS / max(first, 1e-3))))
         return self._time(launches, runs)
+
+    def each(self, launches: Sequence[Launch]) -> list[float]:
+        """Run launches and return the milliseconds from the start of each to that of the next."""
+        events = [self.cupy.cuda.Event() for _ in range(len(launches) + 1)]
+        self.stream.record(events[0])
+        for launch, event in zip(launches, events[1:], strict=True):
+            launch.run()
+            self.stream.record(event)
+        events[-1].synchronize()
+        elapsed = self.cupy.cuda.get_elapsed_time
+        return [float(elapsed(start, end)) for start, end in pairwise(events)]
 
     def _time(self, launches: Sequence[Callable[[], None]], runs: int) -> float:
         start, end = self.cupy.cuda.Event(), self.cupy.cuda.Event()

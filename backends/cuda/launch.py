@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -33,10 +33,10 @@ BLOCK = 256
 _MAX_BLOCKS = 8192
 
 
-def kernel_source(file: str = "kernels.cu") -> str:
-    """Return the text of a file of kernels, after what all of them share."""
+def kernel_source(*files_: str) -> str:
+    """Return the text of files of kernels, by default kernels.cu, after what all of them share."""
     folder = files(__package__)
-    parts = ("activations.cuh", file)
+    parts = ("activations.cuh", *(files_ or ("kernels.cu",)))
     return "\n".join(folder.joinpath(part).read_text(encoding="utf-8") for part in parts)
 
 
@@ -59,24 +59,34 @@ def kernel_names() -> tuple[str, ...]:
 
 
 class Kernels:
-    """Compiled kernels; all are compiled when the first one is wanted.
+    """Compiled kernels.
 
-    CuPy keeps the binary on disk, and loads it once for each device that is used.
+    CuPy keeps the binaries on disk, and loads them once for each device that is used.
 
     Parameters
     ----------
     cupy : module
-    source : str
-        From `kernel_source`.
-    names : iterable of str
-        C++ name expressions.
+    source : callable (name) -> str
+        The text that holds a kernel.
+    together : sequence of str
+        Names that are compiled in one go, when the first of them is wanted; all must have the same
+        source. Others are compiled one by one.
     """
 
-    def __init__(self, cupy: Any, source: str, names: Iterable[str]) -> None:
+    def __init__(
+        self, cupy: Any, source: Callable[[str], str], together: Sequence[str] = ()
+    ) -> None:
+        self._cupy, self._source, self._together = cupy, source, tuple(together)
         self._functions: dict[str, Any] = {}
-        self._module = cupy.RawModule(
-            code=source, options=OPTIONS, name_expressions=tuple(sorted(names))
-        )
+
+    def _function(self, name: str) -> Any:
+        if name not in self._functions:
+            names = self._together if name in self._together else (name,)
+            module = self._cupy.RawModule(
+                code=self._source(name), options=OPTIONS, name_expressions=names
+            )
+            self._functions |= {each: module.get_function(each) for each in names}
+        return self._functions[name]
 
     def bind(self, name: str, blocks: int, *arguments: Any) -> Callable[[], None]:
         """Return a call that runs a kernel, in so many blocks, on the current device and stream.
@@ -84,9 +94,7 @@ class Kernels:
         Arrays go as pointers, None as a null pointer, Python integers as 64-bit ones and NumPy
         scalars in their own type.
         """
-        if name not in self._functions:
-            self._functions[name] = self._module.get_function(name)
-        function, grid, block = self._functions[name], (blocks,), (BLOCK,)
+        function, grid, block = self._function(name), (blocks,), (BLOCK,)
 
         def run() -> None:
             function(grid, block, arguments)

@@ -8,6 +8,7 @@ planning imports nothing; a test holds them against the bindings.
 from __future__ import annotations
 
 import importlib.util
+import weakref
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -131,6 +132,11 @@ def _alignment(address: Address) -> int:
     return min(256, address & -address) if address else 256
 
 
+def _destroy_all(things: list[tuple[Any, int]]) -> None:
+    for destroy, thing in things:
+        destroy(thing)
+
+
 class Workspace(NamedTuple):
     """Memory that products of one stream may use while they run."""
 
@@ -162,6 +168,7 @@ class Planned:
     ) -> None:
         self.product, self._api = product, api
         self._destroy: list[tuple[Any, int]] = []
+        weakref.finalize(self, _destroy_all, self._destroy)
         scale = "float64" if product.operands == "float64" else "float32"
         # Read by the library at each call: one and zero, on the host.
         self._one, self._zero = np.ones(1, scale), np.zeros(1, scale)
@@ -192,10 +199,6 @@ class Planned:
         self._after = (workspace.address, workspace.bytes, stream)
         self._matmul = api.matmul
         self.use(0)
-
-    def __del__(self) -> None:
-        for destroy, thing in self._destroy:
-            destroy(thing)
 
     def use(self, algorithm: int) -> None:
         """Take the algorithm of that number."""

@@ -1,12 +1,13 @@
-"""The kernels of step.cu: what they are called for a network's parts; no CuPy is needed."""
+"""The kernels of step_*.cu: what they are called and where they are; no CuPy is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 
-from nnx.backends.cuda.launch import STRUCTS
+from nnx.backends.cuda.launch import STRUCTS, kernel_source
 from nnx.backends.reference.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
@@ -24,7 +25,15 @@ from nnx.backends.reference.updates import (
     UpdateRule,
 )
 
-FILE = "step.cu"
+SHARED = "step.cuh"
+FILES = {
+    "step_layers.cu": (
+        "gather", "dropout", "forward", "backward", "relu_forward", "relu_backward",
+        "bias_gradient",
+    ),
+    "step_cost.cu": ("softmax", "loss"),
+    "step_vector.cu": ("begin", "tick", "inspect", "unscale", "update", "cast"),
+}  # fmt: skip
 # How matrices can be stored -> C's type; and the NumPy dtype of an array that holds such numbers.
 STORAGE = {"float32": "float", "float64": "double", "float16": "f16", "bfloat16": "bf16"}
 HOLDERS = {"float32": "float32", "float64": "float64", "float16": "float16", "bfloat16": "uint16"}
@@ -55,44 +64,40 @@ def first_scale(value: float) -> np.ndarray:
     return cells.view(np.uint8)
 
 
-def step_names(
-    storage: Iterable[str] = tuple(STORAGE),
-    activations: Iterable[str] = tuple(STRUCTS),
-    losses: Iterable[type[Loss]] = HAS_LOSS,
-    rules: Iterable[type[UpdateRule]] = tuple(RULES),
-) -> tuple[str, ...]:
-    """Return the instantiations for such networks, by default all, as C++ name expressions."""
-    activations, losses, rules = tuple(activations), tuple(losses), tuple(rules)
-    names = {"step_begin", "step_tick"}
-    for kind in storage:
-        names.update(_names(kind, activations, losses, rules))
-    return tuple(sorted(names))
+def file_of(name: str) -> str:
+    """Return the file that holds a kernel."""
+    kernel = name.partition("<")[0].removeprefix("step_")
+    (file,) = (file for file, kernels in FILES.items() if kernel in kernels)
+    return file
 
 
-def _names(
-    kind: str,
-    activations: tuple[str, ...],
-    losses: tuple[type[Loss], ...],
-    rules: tuple[type[UpdateRule], ...],
-) -> Iterator[str]:
+@cache
+def step_source(file: str) -> str:
+    """Return the text of a file of kernels after what they share."""
+    return kernel_source(SHARED, file)
+
+
+def step_names(file: str) -> tuple[str, ...]:
+    """Return every instantiation of a file's kernels, as C++ name expressions."""
+    names = {"step_begin", "step_tick", "step_unscale<float>"}
+    for kind in STORAGE:
+        names.update(_names(kind))
+    return tuple(sorted(name for name in names if file_of(name) == file))
+
+
+def _names(kind: str) -> Iterator[str]:
     C = STORAGE[kind]
     T = "double" if kind == "float64" else "float"
     for kernel in ("gather", "dropout", "relu_forward", "relu_backward", "bias_gradient"):
         yield f"step_{kernel}<{C}>"
     yield f"step_inspect<{T}>"
-    if kind == "float16":
-        yield "step_unscale<float>"
     if kind in ("float16", "bfloat16"):
         yield f"step_cast<{C}>"
-    for name in activations:
+    for name, struct in STRUCTS.items():
         if name != "relu":  # has kernels of its own, with a mask
-            yield f"step_forward<{C}, {STRUCTS[name]}>"
+            yield f"step_forward<{C}, {struct}>"
         if name not in ("relu", "identity"):
-            yield f"step_backward<{C}, {STRUCTS[name]}>"
-    for loss in losses:
-        if loss is CategoricalCrossEntropy:
-            yield from (f"step_softmax<{C}, {target}>" for target in (T, "i64"))
-        else:
-            yield f"step_loss<{C}, {LOSSES[loss]}>"
-    for rule in rules:
-        yield f"step_update<{C}, {RULES[rule]}>"
+            yield f"step_backward<{C}, {struct}>"
+    yield from (f"step_softmax<{C}, {target}>" for target in (T, "i64"))
+    yield from (f"step_loss<{C}, {loss}>" for loss in LOSSES.values())
+    yield from (f"step_update<{C}, {rule}>" for rule in RULES.values())

@@ -52,6 +52,10 @@ EPILOGUES = ["BIAS", "RELU_AUX_BIAS", "GELU_AUX_BIAS", "DRELU", "DRELU_BGRAD", "
              "DGELU_BGRAD", "BGRADB"]  # fmt: skip
 
 
+class Lookahead(GradientDescentRule):
+    """A rule of one's own."""
+
+
 def data_for(net: nnx.Network, count: int, labels: bool = True, seed: int = 0) -> tuple[Any, Any]:
     rng = np.random.default_rng(seed)
     X = np.asfortranarray(rng.standard_normal((net.n_x, count)), dtype=net.dtype)
@@ -315,9 +319,8 @@ def test_a_hundred_replays_are_a_hundred_launches_by_hand(
     for number, net in enumerate(nets):
         step = nnx.TrainingStep(net, 30, nnx.Adam())
         if number:
-            assert step._graphs is not None
-            with gpu_backend.active(), gpu_backend.graphs().ordered():  # type: ignore[attr-defined]
-                program = step._graphs._program(True, True, None)
+            step.run(x, y, None, np.empty(0))
+            program = program_of(step)
 
             def by_hand(steps: int, program: GraphProgram = program) -> None:
                 for _ in range(steps):
@@ -344,10 +347,6 @@ def test_gradients_leave_the_parameters(gpu_backend: Backend) -> None:
     for name, wanted in other.backward(Y, caches).items():
         found = read(net, step.state.gradient.views[name])
         np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-14)
-
-
-class Lookahead(GradientDescentRule):
-    """A rule of one's own."""
 
 
 def test_a_rule_of_ones_own_moves_along_the_graphs_gradient(gpu_backend: Backend) -> None:
@@ -405,8 +404,8 @@ def test_step_bytes_is_what_is_taken(host_backend: Backend, monkeypatch: Any, lt
             taken.clear()
             step = nnx.TrainingStep(net, 64, optimizer)
             assert step._graphs is not None
-            with host_backend.active(), host_backend.graphs().ordered():  # type: ignore[attr-defined]
-                step._graphs._program(True, True, None)
+            with host_backend.active():
+                step._graphs._memory(None)
             library = host_backend.graphs().workspace_bytes  # type: ignore[attr-defined]
             assert sum(taken) + library == wanted + extra
 
@@ -470,6 +469,25 @@ def test_it_runs_after_what_came_before_and_before_what_follows(host_backend: Ba
     assert [entry for entry in mine.log if entry[0] == "graph"] == [("graph", 8)]
 
 
+@pytest.mark.parametrize("hidden", ["relu", "tanh"])
+@pytest.mark.parametrize("rule", [None, "own"])
+def test_where_its_time_goes(gpu_backend: Backend, hidden: str, rule: str | None) -> None:
+    net, other = both(gpu_backend, [8, 16, 8, 3], hidden, dtype="float64")
+    optimizer = nnx.Optimizer(Lookahead(), 0.1) if rule else nnx.GradientDescent(0.1)
+    X, Y = data_for(net, 32)
+    step = nnx.TrainingStep(net, 32, optimizer)
+    plan, seconds = step.profile(gpu_backend.asarray(X), gpu_backend.asarray(Y), 3)
+    timed = {op.name.partition(" = ")[0] for op, s in zip(plan.operations, seconds, strict=True)
+             if s > 0}  # fmt: skip
+    assert {"Z[1]", "Z[2]", "Z[3]", "dW[1]", "dW[2]", "dW[3]", "dA[1]", "dA[2]"} <= timed
+    assert ("dZ[1]" in timed) == (hidden == "tanh")
+    assert seconds[plan.loss] > 0
+    reference = nnx.TrainingStep(other, 32, optimizer, compiled=False)
+    for _ in range(3):
+        reference(X, Y)
+    check_parameters(net, other, 1e-10)
+
+
 # -- choosing -------------------------------------------------------------------------------------
 
 
@@ -521,8 +539,30 @@ def test_descriptions_are_given_back(host_backend: Backend, lt: Any) -> None:
 
 def test_without_even_a_plain_product(host_backend: Backend, lt: Any) -> None:
     lt.missing = lambda epilogue, kind: True
+    net = nnx.MLP([8, 16, 3], device=host_backend)
+    with pytest.raises(DataError, match=r"cuBLASLt does not multiply float32 .*no algo"):
+        nnx.TrainingStep(net, 16, compiled=True)
+    step = nnx.TrainingStep(net, 16)
+    assert not step.compiled
+    X, Y = (host_backend.asarray(x) for x in data_for(net, 16))
+    assert np.isfinite(scalar(net, step(X, Y)))
+
+
+def test_a_cublaslt_that_does_not_start(host_backend: Backend, lt: Any) -> None:
+    def fail() -> int:
+        raise RuntimeError("CUBLAS_STATUS_NOT_INITIALIZED")
+
+    lt.create = fail
+    net = nnx.MLP([8, 3], device=host_backend)
+    assert why_not_compiled(net) == "cuBLASLt does not start: CUBLAS_STATUS_NOT_INITIALIZED"
+
+
+def test_without_a_product_that_a_layer_needs(host_backend: Backend, lt: Any) -> None:
+    step = nnx.TrainingStep(nnx.MLP([8, 16, 3], device=host_backend), 16)
+    lt.missing = lambda epilogue, kind: True
+    X, Y = (host_backend.asarray(x) for x in data_for(step.model, 16))  # type: ignore[arg-type]
     with pytest.raises(nnx.errors.DeviceError, match=r"no algorithm .*compiled=False"):
-        names_of(host_backend)
+        step(X, Y)
 
 
 # -- float16's scale, and numbers that are not finite ---------------------------------------------
@@ -618,6 +658,8 @@ def test_what_a_graph_step_refuses(gpu_backend: Backend) -> None:
     Y = gpu_backend.asarray(np.zeros(6, np.int64))
     with pytest.raises(ShapeError, match=r"X of shape \(4, 6\); got \(4, 5\)"):
         step(X[:, :5], Y[:5])
+    with pytest.raises(DTypeError, match=r"Y is numpy\.ndarray, not an array of device 'cuda:0'"):
+        step(X, np.zeros(6, np.int64))
     with pytest.raises(DTypeError, match=r"float32 \(labels: int64\); got X float64"):
         step(gpu_backend.asarray(X, "float64"), Y)
     C_ordered = gpu_backend.asarray(np.ascontiguousarray(np.ones((4, 6), np.float32)))
@@ -650,7 +692,7 @@ def test_without_nvmath_the_readable_floor_serves(
     host_backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reason = "nvmath-python is not installed"
-    monkeypatch.setattr(type(host_backend), "why_no_graphs", lambda self: reason)
+    monkeypatch.setattr(type(host_backend), "why_no_graphs", lambda self, *kinds: reason)
     net, other = both(host_backend, [5, 7, 3], dtype="float64")
     assert why_not_compiled(net) == reason
     step = nnx.TrainingStep(net, 20, nnx.Adam(0.01))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nnx.backends.cuda.launch import OPTIONS, kernel_names, kernel_source
-from nnx.backends.cuda.step_kernels import FILE, step_names
+from nnx.backends.cuda.step_kernels import FILES, step_names, step_source
 from nnx.backends.reference import losses, updates
 from nnx.backends.reference.activations import ACTIVATIONS
 
@@ -17,14 +17,12 @@ def call(function, *arguments):
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-@pytest.mark.parametrize(
-    ("file", "names"),
-    [("kernels.cu", kernel_names()), (FILE, step_names())],
-    ids=["kernels", "step"],
-)
-def test_nvrtc_compiles_every_kernel_without_a_warning(architecture, file, names):
+@pytest.mark.parametrize("file", ["kernels.cu", *FILES])
+def test_nvrtc_compiles_every_kernel_without_a_warning(architecture, file):
     nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings brings NVRTC's API")
-    program = call(nvrtc.nvrtcCreateProgram, kernel_source(file).encode(), file.encode(), 0, [], [])
+    source = step_source(file) if file in FILES else kernel_source()
+    names = step_names(file) if file in FILES else kernel_names()
+    program = call(nvrtc.nvrtcCreateProgram, source.encode(), file.encode(), 0, [], [])
     for name in names:
         call(nvrtc.nvrtcAddNameExpression, program, name.encode())
     # What CuPy adds to the options.

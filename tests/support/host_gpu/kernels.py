@@ -166,7 +166,10 @@ extern "C" void types_%(i)d(char* out) { types(&%(name)s, out); }
 MEETS = re.compile(r"step_(softmax|loss|bias_gradient|inspect|update)<")
 ALL = {
     kernel_source(): (kernel_names(), ""),
-    kernel_source(step_kernels.FILE): (step_kernels.step_names(), STEP_CODES),
+    **{
+        step_kernels.step_source(file): (step_kernels.step_names(file), STEP_CODES)
+        for file in step_kernels.FILES
+    },
 }
 
 
