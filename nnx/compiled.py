@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,13 +35,9 @@ from nnx.layers import Dense
 from nnx.model import Model
 from nnx.parameters import FlatVector
 from nnx.plan import Plan
+from nnx.sharing import Sharing, ranges
 
 Array = Any
-
-_BLOCK = 512  # examples that a worker takes through all layers at once
-_SCRATCH = 1 << 17  # numbers of dA that a worker holds before they become dZ
-_UNITS = 16  # a worker's units are a multiple of this: one vector register
-_SHARED_FLOP = 1e6  # a smaller step is over before a second worker has begun
 
 
 def unsupported(model: Model) -> str | None:
@@ -91,13 +86,6 @@ def rule_numbers(rule: UpdateRule) -> tuple[float, ...] | None:
     return None
 
 
-def _ranges(size: int, parts: int, multiple: int = 1) -> list[slice]:
-    """Split range(size) into `parts` slices, their borders at multiples where that is fair."""
-    step = multiple if size >= 2 * parts * multiple else 1
-    edges = [min(size, round(size * i / parts / step) * step) for i in range(parts)] + [size]
-    return [slice(a, b) for a, b in pairwise(edges)]
-
-
 def _count(part: slice) -> int:
     return int(part.stop - part.start)
 
@@ -143,12 +131,11 @@ class Program:
         self.n, self.L = model.n, model.L
         self.dtype = np.dtype(model.dtype)
         self.plan = Plan(model, m, gathered=gathered, update=rule is not None)
-        self.workers = workers if self.plan.flop >= _SHARED_FLOP else 1
+        self.sharing = Sharing(self.n, m, workers)
+        self.workers, self.by_examples = self.sharing.workers, self.sharing.by_examples
+        self.units_in_rows = self.sharing.units_in_rows
         self._buffers: list[Array] = []
         self._constants: list[float] = []
-        hidden = max(self.n[1:-1], default=1)
-        self.by_examples = m >= _BLOCK * self.workers and m >= 4 * hidden
-        self.units_in_rows = not self.by_examples and min(self.n[1:-1], default=0) >= 2 * m
         self._W = [Matrix.of(views["W"]) for views in model.vector.layers]
         self._b = [_address(views["b"]) for views in model.vector.layers]
         self.fused = (
@@ -296,7 +283,7 @@ class Program:
             if self.fused and self.L == 1:
                 rest = starts[1]
         total = self.gradient.flat.size - rest
-        even = _ranges(total, self.workers, 64)[worker]
+        even = ranges(total, self.workers, 64)[worker]
         return [part for part in [*parts, (rest + even.start, _count(even))] if part[1]]
 
     def _barrier(self, asm: Assembler) -> None:
@@ -309,15 +296,15 @@ class Program:
     def _by_examples(self) -> Iterator[Assembler]:
         own = [self.gradient] + [self.model.zero_vector("d") for _ in range(1, self.workers)]
         self._buffers += [gradient.flat for gradient in own[1:]]
-        for worker, part in enumerate(_ranges(self.m, self.workers)):
+        for worker, part in enumerate(self.sharing.examples):
             asm = Assembler(self._constants)
             self._gather(asm, part)
             gradient = own[worker]
             asm.operation(self.plan.update)
             biases = gradient.flat[gradient.penalised :]
             asm.zero(_address(biases), biases.size)
-            blocks = _ranges(_count(part), math.ceil(_count(part) / _BLOCK))
-            rows = max(_count(block) for block in blocks)
+            blocks = self.sharing.blocks(part)
+            rows = self.sharing.rows(part)
             A, caches = self._layer_buffers(rows)
             scratch = self._empty(rows, max(self.n[1:]))
             for block in blocks:
@@ -371,13 +358,11 @@ class Program:
     def _by_units(self) -> Iterator[Assembler]:
         P, in_rows = self.workers, self.units_in_rows
         A, caches = self._layer_buffers(self.m, in_rows)
-        examples = _ranges(self.m, P)
-        units = [_ranges(n, P, _UNITS) for n in self.n]
-        db_output = self._empty(P, -(-self.n[-1] // 64) * 64)
+        examples, units = self.sharing.examples, self.sharing.units
+        db_output = self._empty(P, self.sharing.db_row)
         for worker in range(P):
             own = [parts[worker] for parts in units]
-            width = max(_count(part) for part in own[1:])
-            scratch = self._empty(1, max(min(width * self.m, _SCRATCH), width, self.m, self.n[-1]))
+            scratch = self._empty(1, self.sharing.scratch(worker))
             asm = Assembler(self._constants)
             self._zero_biases(asm, own, _address(db_output[worker]))
             self._gather(asm, examples[worker])
@@ -501,7 +486,7 @@ class Program:
         db = _address(self.gradient.layers[number - 2]["b"])
         W, dZ = self._W[number - 1], caches[number - 1]
         long, other = (width, self.m) if in_rows else (self.m, width)
-        for piece in _ranges(long, math.ceil(long * other / scratch.size)):
+        for piece in ranges(long, math.ceil(long * other / scratch.size)):
             if not _count(piece):
                 continue
             dA = Matrix.of(scratch)._replace(rows=_count(piece), columns=other, ld=other)

@@ -207,19 +207,31 @@ class TrainingStep:
     @on_its_device
     def gradients(self, X: Array, Y: Array, weights: Array | None = None) -> Array:
         """Compute `state.gradient` and return J, leaving the parameters as they are."""
-        self._check(X, Y, weights)
-        model, gradient, t = self.model, self.state.gradient, self.state.t + 1
-        if self.compiled:
-            J = self._launch(X, Y, weights, None, np.zeros(1), update=False)
-        elif self._primitives is not None:
-            J = self._primitives.gradients(X, Y, weights, gradient, t)
-        else:
-            J = layer_by_layer(model, X, Y, weights, gradient, t)
+        J = self.block_gradients(X, Y, weights)
+        model, gradient = self.model, self.state.gradient
         if model.penalty:
             part, xp = slice(gradient.penalised), model.backend.xp
             J = J + model.penalty.cost(xp, model.theta[part], self.m)
             model.penalty.add_gradient(xp, model.theta[part], gradient.flat[part], self.m)
         return J
+
+    @on_its_device
+    def block_gradients(
+        self, X: Array, Y: Array, weights: Array | None = None, *, first: int = 0
+    ) -> Array:
+        """`gradients` without the penalties, for a block of a larger batch.
+
+        first : int
+            The position of the block's first example in its batch: its dropout masks are those
+            that it would have there.
+        """
+        self._check(X, Y, weights)
+        model, gradient, t = self.model, self.state.gradient, self.state.t + 1
+        if self.compiled:
+            return self._launch(X, Y, weights, None, np.zeros(1), update=False, first=first)
+        if self._primitives is not None:
+            return self._primitives.gradients(X, Y, weights, gradient, t, first)
+        return layer_by_layer(model, X, Y, weights, gradient, t, first)
 
     @on_its_device
     def update(self, learning_rate: float) -> None:
@@ -296,10 +308,13 @@ class TrainingStep:
         rates: Array,
         *,
         update: bool,
+        first: int = 0,
     ) -> Array:
         program = self._program(X, Y, weights, order is not None, update)
         X, Y = np.asfortranarray(X), np.asfortranarray(Y)
-        losses, penalties = program.launch(X, Y, weights, order, rates, self.state.t + 1)
+        losses, penalties = program.launch(
+            X, Y, weights, order, rates, self.state.t + 1, first=first
+        )
         if update:
             self.state.t += len(rates)
         return np.float64(losses / self.m + penalties)

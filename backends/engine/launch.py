@@ -85,6 +85,7 @@ class Launch:
         rates: Array,
         t: int,
         times: Array | None = None,
+        first: int = 0,
     ) -> tuple[float, float]:
         """Run rates.size batches; return the sums of their losses and of their penalties.
 
@@ -101,6 +102,8 @@ class Launch:
             Number of the first step.
         times : int64 array (operations,), optional
             Receives the nanoseconds of each operation, as worker 0 spent them.
+        first : int
+            Where the examples begin in the batch whose dropout masks they get.
         """
         slots = self._slots
         if self._gathered:
@@ -113,6 +116,7 @@ class Launch:
         self._counter[0] = 0
         jobs = self._jobs
         jobs[:, op.RATES], jobs[:, op.STEPS], jobs[:, op.T] = address(rates), rates.size, t
+        jobs[:, op.FIRST] = first
         jobs[0, op.TIMES] = 0 if times is None else address(times)
         with self._blas.single_thread():
             self._workers.run(self._addresses)
