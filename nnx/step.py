@@ -208,12 +208,7 @@ class TrainingStep:
     def gradients(self, X: Array, Y: Array, weights: Array | None = None) -> Array:
         """Compute `state.gradient` and return J, leaving the parameters as they are."""
         J = self.block_gradients(X, Y, weights)
-        model, gradient = self.model, self.state.gradient
-        if model.penalty:
-            part, xp = slice(gradient.penalised), model.backend.xp
-            J = J + model.penalty.cost(xp, model.theta[part], self.m)
-            model.penalty.add_gradient(xp, model.theta[part], gradient.flat[part], self.m)
-        return J
+        return add_penalties(self.model, self.state.gradient, J, self.m)
 
     @on_its_device
     def block_gradients(
@@ -318,6 +313,15 @@ class TrainingStep:
         if update:
             self.state.t += len(rates)
         return np.float64(losses / self.m + penalties)
+
+
+def add_penalties(model: Model, gradient: FlatVector, J: Array, m: int) -> Array:
+    """Add the penalties' gradient for a batch of m examples, and return J with their cost."""
+    if model.penalty:
+        part, xp = slice(gradient.penalised), model.backend.xp
+        J = J + model.penalty.cost(xp, model.theta[part], m)
+        model.penalty.add_gradient(xp, model.theta[part], gradient.flat[part], m)
+    return J
 
 
 def why_not_compiled(model: Model) -> str | None:
