@@ -43,9 +43,12 @@ class Backend:
     ----------
     slabs : int
         How many slabs a stream holds in the memory of the device.
+    fused : bool
+        Whether nnx's own activations, losses and masks run without temporary arrays.
     """
 
     slabs = 1
+    fused = False
 
     def __init__(self, xp: Any, device: str) -> None:
         self.xp = xp

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-_SLAB = 1 << 25  # bytes of X that are handed to the steps at once
 _SMALLEST, _LARGEST, _STEPS = 64, 4096, 64
 DEFAULT = 200
 
@@ -69,11 +68,14 @@ class Batching:
     block : int
         Examples that go through the network at once; where it is below `size`, the gradient of a
         batch is added up block by block.
+    slab : int
+        Bytes of examples that a piece has at most, where it has several batches.
     """
 
     m: int
     size: int
     block: int
+    slab: int = 1 << 25
 
     @property
     def blocked(self) -> bool:
@@ -111,7 +113,7 @@ class Batching:
 
     def _batches(self, row_bytes: int) -> int:
         """Batches of a full piece: as many as a slab holds, or one."""
-        few = max(1, _SLAB // (self.size * max(1, row_bytes)))
+        few = max(1, self.slab // (self.size * max(1, row_bytes)))
         return max(1, min(few, self.m // self.size))
 
     def _blocks(self) -> Iterator[Piece]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from nnx.model import Model
 from nnx.sharing import Sharing
 from nnx.step import why_not_compiled
 
-_TEMPORARY = 3  # matrices of the widest layer that NumPy's formulas hold at once
+# Matrices of a layer that the formulas hold at once: of the CPU's own ReLU, and of any other.
+_FEW, _MANY = 1, 6
 _MASK = 40  # bytes of each element while the reference's dropout draws its mask
 
 
@@ -32,6 +33,8 @@ class Demand:
         The batch that is picked out of the data, or the slabs of streamed data.
     data : int
         What is brought to the device: X, Y, weights and the order of the examples.
+    undo : int
+        On the CPU, the copy of theta from before the first epoch; for a GPU it is on the host.
     """
 
     parameters: int
@@ -40,6 +43,7 @@ class Demand:
     workspace: int
     batch: int
     data: int
+    undo: int = 0
 
     @property
     def total(self) -> int:
@@ -49,11 +53,11 @@ class Demand:
     @property
     def missing(self) -> int:
         """What is still to be allocated: the network has its parameters already."""
-        return self.gradient + self.state + self.workspace + self.batch + self.data
+        return self.gradient + self.state + self.workspace + self.batch + self.data + self.undo
 
     def __str__(self) -> str:
-        parts = ("parameters", "gradient", "state", "workspace", "batch", "data")
-        return ", ".join(f"{name} {readable(getattr(self, name))}" for name in parts)
+        parts = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return ", ".join(f"{name} {readable(size)}" for name, size in parts if size)
 
 
 def step_kind(model: Model, compiled: bool | None = None) -> str:
@@ -81,18 +85,27 @@ def _primitives(model: Model, m: int) -> int:
     keeps_Z = [*_keeps_Z(model)[:-1], True]
     dropped = [getattr(layer, "keep_prob", 1.0) < 1 for layer in model.layers]
     units = sum(n * (2 + z + d) for n, z, d in zip(model.n[1:], keeps_Z, dropped, strict=True))
-    return m * units * _itemsize(model) + _temporary(model, m, any(dropped))
+    return m * units * _itemsize(model) + _temporary(model, m)
 
 
 def _layers(model: Model, m: int) -> int:
     """The caches of the readable floor, A and Z, and dA; layers of one's own may hold more."""
-    dropped = any(getattr(layer, "keep_prob", 1.0) < 1 for layer in model.layers)
-    return 3 * m * sum(model.n[1:]) * _itemsize(model) + _temporary(model, m, dropped)
+    return 3 * m * sum(model.n[1:]) * _itemsize(model) + _temporary(model, m)
 
 
-def _temporary(model: Model, m: int, dropped: bool) -> int:
-    each = _TEMPORARY * _itemsize(model) + (_MASK if dropped else 0)
-    return m * max(model.n[1:]) * each
+def _temporary(model: Model, m: int) -> int:
+    """What one formula holds at most beside its operands."""
+    most = 0
+    for number, layer in enumerate(model.layers, 1):
+        g = getattr(getattr(layer, "g", None), "builtin", None)
+        if g is not None and model.backend.fused:
+            continue
+        few = g in ("relu", "identity") and number < model.L
+        each = (_FEW if few else _MANY) * _itemsize(model)
+        if getattr(layer, "keep_prob", 1.0) < 1:
+            each = max(each, _MASK)
+        most = max(most, m * model.n[number] * each)
+    return most
 
 
 # For each kind of step the bytes of a step over m examples, beside theta, gradient, state, batch.
@@ -144,7 +157,9 @@ def demand(
     together = sum(sizes) if kind == "compiled" else max(sizes, default=0)
     batch = example * (slab * model.backend.slabs if slab else together if gathered else 0)
     workspace = sum(WORKSPACE[kind](model, m) for m in sizes)
-    return Demand(theta, theta * (2 if blocked else 1), theta * slots, workspace, batch, data)
+    gradient = theta * (2 if blocked else 1)
+    undo = theta if model.backend.owns(np.empty(0)) else 0
+    return Demand(theta, gradient, theta * slots, workspace, batch, data, undo)
 
 
 def bytes_of_example(model: Model, labels: bool) -> int:

@@ -17,7 +17,7 @@ from nnx.layers import Dense, Layer
 from nnx.memory import attempt
 from nnx.model import Model, on_its_device
 from nnx.optimizers import LBFGS, Optimizer
-from nnx.settling import Settler, Sizes, free_bytes
+from nnx.settling import Settler, Sizes
 from nnx.summary import one_line, table
 from nnx.training import CallbackLike, Options, Run
 
@@ -148,11 +148,10 @@ class Network(Model):
         run = self._run if resume and self._run else Run(self, optimizer)
         examples, held_out = Opened(self, X, Y), open_validation(self, validation)
         weighted = sample_weight is not None or class_weight is not None
-        settler = Settler(
-            self, run.optimizer, asked, examples, held_out, epochs=epochs, weighted=weighted
-        )
+        settler = Settler(self, run, asked, examples, held_out, epochs=epochs, weighted=weighted)
         settled = settler.settle()
         earlier = self._run
+        run.remember()
 
         def work() -> None:
             parts = prepare(self, examples, held_out, settled, sample_weight, class_weight)
@@ -161,8 +160,9 @@ class Network(Model):
 
         failed = attempt(self, work)
         if failed is not None:
-            self._run = earlier if run.restore() else run
-            raise settler.refusal(settled, free_bytes(self), failed)
+            if run.restore():
+                self._run = earlier
+            raise settler.refusal(settled, failed)
         return run.history
 
     @on_its_device

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
 from nnx.backends.errors import DataError, OutOfMemoryError
 from nnx.batching import DEFAULT, Batching, automatic
@@ -71,13 +71,21 @@ class Settled:
         return {**sizes, "data": "stream" if self.stream else "device"}
 
 
+class _Run(Protocol):
+    @property
+    def slots(self) -> int: ...
+
+    optimizer: Optimizer | LBFGS
+
+
 class Settler:
     """Settles the sizes of a run.
 
     Parameters
     ----------
     model : Network
-    optimizer : Optimizer or LBFGS
+    run : Run
+        Its optimizer, and how many state vectors it still needs.
     asked : Sizes
     data : Opened
     validation : Opened or float, optional
@@ -89,7 +97,7 @@ class Settler:
     def __init__(
         self,
         model: Model,
-        optimizer: Optimizer | LBFGS,
+        run: _Run,
         asked: Sizes,
         data: Opened,
         validation: Opened | float | None,
@@ -100,11 +108,12 @@ class Settler:
         if asked.data == "stream" and not data.on_host:
             raise DataError(f"data='stream' is for X in host memory, and X is on {model.device}")
         self._model, self._asked, self._data = model, asked, data
+        self._free = _free_bytes(model)
         self._validation = validation if isinstance(validation, Opened) else None
         self._fraction = validation if isinstance(validation, float) else 0.0
         self._weighted = weighted
-        self._whole = isinstance(optimizer, LBFGS)  # it takes all examples at once
-        self._slots = 0 if isinstance(optimizer, LBFGS) else len(optimizer.rule.slots)
+        self._whole = isinstance(run.optimizer, LBFGS)  # it takes all examples at once
+        self._slots = run.slots
         self._m = data.m - round(self._fraction * data.m)
         size = self._first_size()
         steps = math.ceil(self._m / size) * epochs
@@ -127,26 +136,25 @@ class Settler:
         OutOfMemoryError
             Where it cannot fit.
         """
-        free = free_bytes(self._model)
-        size = self._first_size()
+        free, size = self._free, self._first_size()
         asked_block = self._asked.block_size
         block = size if asked_block in (None, "auto") else min(int(asked_block or 0), size)
-        run = self._run(size, block, *self._places(size, block, free))
+        run = self._run(size, block, *self._places(size, block))
         smaller: Iterator[Settled] = iter(())
         if asked_block == "auto":
             smaller = self._blocks(run)
         elif self._asked.batch_size == "auto":
             smaller = self._halves(run)
-        while run.demand.missing > _USABLE * free:
+        while not self._fits(run):
             following = next(smaller, None)
             if following is None:
                 break
             run = following
         if run.demand.missing > free:
-            raise self.refusal(run, free)
+            raise self.refusal(run)
         return run
 
-    def _places(self, size: int, block: int, free: float) -> tuple[bool, bool]:
+    def _places(self, size: int, block: int) -> tuple[bool, bool]:
         """Whether the data, and the validation data, stay on the host."""
         data, validation = self._data, self._validation
         if self._asked.data != "auto":
@@ -158,15 +166,26 @@ class Settler:
 
         def fits(stream: bool, stream_validation: bool) -> bool:
             run = self._run(size, block, stream, stream_validation)
-            return run.demand.missing <= _USABLE * free
+            return self._fits(run)
 
         stream = data.on_host and data.copied(self._fraction) > 0 and not fits(False, True)
         if validation is None or not validation.on_host or not validation.needed:
             return stream, False
         return stream, not fits(stream, False)
 
+    def _fits(self, run: Settled) -> bool:
+        return run.demand.missing <= _USABLE * self._free
+
     def _run(self, size: int, block: int, stream: bool, stream_validation: bool) -> Settled:
+        """A run of these sizes; streamed data comes in smaller slabs where memory is short."""
         batching = Batching(self._m, size, block)
+        run = self._with(batching, stream, stream_validation)
+        while stream and not self._fits(run) and batching.slab > 1:
+            batching = replace(batching, slab=batching.slab // 8)
+            run = self._with(batching, stream, stream_validation)
+        return run
+
+    def _with(self, batching: Batching, stream: bool, stream_validation: bool) -> Settled:
         row = bytes_of_example(self._model, self._data.labels)
         held = 0 if stream else self._data.copied(self._fraction)
         if self._validation is not None and not stream_validation:
@@ -181,19 +200,20 @@ class Settler:
             kind=self._kind,
             slots=self._slots,
             labels=self._data.labels,
-            gathered=size < self._m,
+            gathered=batching.size < self._m,
             blocked=batching.blocked,
             slab=batching.longest(row) if stream else 0,
             data=held,
         )
         return Settled(batching, self._compiled, stream, stream_validation, need)
 
-    def refusal(self, run: Settled, free: float, failed: str | None = None) -> OutOfMemoryError:
+    def refusal(self, run: Settled, failed: str | None = None) -> OutOfMemoryError:
         """The error for a run that needs too much, or that failed in spite of what was foreseen."""
         size, block = run.batching.size, run.batching.block
+        free = self._free = _free_bytes(self._model)
 
         def first_that_fits(options: Iterator[Settled]) -> Batching | None:
-            return next((o.batching for o in options if o.demand.missing <= _USABLE * free), None)
+            return next((option.batching for option in options if self._fits(option)), None)
 
         in_batches = None
         if not self._whole:
@@ -232,6 +252,6 @@ class Settler:
             yield self._run(run.batching.size, block, run.stream, run.stream_validation)
 
 
-def free_bytes(model: Model) -> float:
+def _free_bytes(model: Model) -> float:
     """Free memory of the device; infinity where it is not known."""
     return model.backend.memory().free or math.inf

@@ -88,8 +88,11 @@ class Source:
         ):
             # mode="clip" writes straight into out; the positions are in range.
             np.take(rows, part, axis=0, out=out.T, mode="clip")
-        else:
+        elif isinstance(part, slice):
             out[...] = rows[part].T
+        else:
+            for some in chunks((*self.shape[:-1], len(part)), self.array.itemsize):
+                out[..., some] = rows[part[some]].T
         return out
 
     def chunks(self) -> Iterator[slice]:

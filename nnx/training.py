@@ -58,11 +58,17 @@ class Run:
         self._state: OptimizerState | None = None
         self._before: tuple[Array, dict[str, Array], int] | None = None
 
+    @property
+    def slots(self) -> int:
+        """How many state vectors are still to be made."""
+        if self._state is not None or isinstance(self.optimizer, LBFGS):
+            return 0
+        return len(self.optimizer.rule.slots)
+
     def train(
         self, data: Data, validation: Data | None, options: Options, settled: Settled
     ) -> None:
-        """Train for `options.epochs` more epochs; on failure `restore` undoes a first one."""
-        self._remember()
+        """Train for `options.epochs` more epochs."""
         self.history.chosen = settled.chosen()
         feed = Feed(self._model, data, settled.batching, options.shuffle)
         callbacks = _Callbacks(self._model, options.callbacks, self.history)
@@ -83,8 +89,9 @@ class Run:
             else:
                 self._descend(self.optimizer, feed, settled, options.epochs, after_epoch)
 
-    def _remember(self) -> None:
-        """Keep on the host what the first epoch changes; afterwards it is worth keeping."""
+    def remember(self) -> None:
+        """Keep on the host what the next epoch changes, until it is done: so long `restore` can
+        undo it."""
         to_numpy, state = self._model.backend.to_numpy, self._state
         slots = {} if state is None else state.slots
         self._before = (
@@ -94,9 +101,9 @@ class Run:
         )
 
     def restore(self) -> bool:
-        """Put back what was there before `train`, where it failed in its first epoch.
+        """Put back what was there before the first epoch of `train`, where it was not completed.
 
-        Return whether it did; what later epochs have reached stays.
+        Return whether it did; what completed epochs have reached stays.
         """
         if self._before is None:
             return False
@@ -108,6 +115,7 @@ class Run:
             for name, slot in slots.items():
                 self._state.slots[name][...] = asarray(slot)
             self._state.t = t
+        self._before = None
         return True
 
     def _descend(

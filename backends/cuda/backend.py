@@ -44,6 +44,7 @@ class CudaBackend(Backend):
     """
 
     slabs = SLOTS
+    fused = True
 
     def __init__(self, index: int) -> None:
         super().__init__(array_api_compat.cupy, f"cuda:{index}")
