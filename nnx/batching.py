@@ -45,7 +45,7 @@ class Piece(NamedTuple):
     first: int = 0
 
     @property
-    def count(self) -> int:
+    def batches(self) -> int:
         """Number of batches."""
         return (self.stop - self.start) // self.size
 

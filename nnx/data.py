@@ -171,8 +171,11 @@ def open_validation(
 class _Places(Protocol):
     """What is settled about where data goes."""
 
-    stream: bool
-    stream_validation: bool
+    @property
+    def stream(self) -> bool: ...
+
+    @property
+    def stream_validation(self) -> bool: ...
 
 
 def prepare(

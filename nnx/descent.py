@@ -65,10 +65,10 @@ class Steps:
             piece = examples.piece
             step = self._steps[piece.size]
             if piece.size == piece.batch:
-                few = rates[done : done + piece.count]
+                few = rates[done : done + piece.batches]
                 cost = step.run(examples.X, examples.Y, examples.weights, few, order=examples.order)
                 total = total + piece.size * cost
-                done += piece.count
+                done += piece.batches
                 continue
             self._add(step, examples)
             if piece.ends:

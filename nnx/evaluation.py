@@ -46,8 +46,8 @@ def _at_once(model: Model, m: int, A: Source | None) -> bool:
     return there or len(list(blocks(model, m))) == 1
 
 
-def _parts(model: Model, *arrays: Array | Source) -> Iterator[tuple[slice, tuple[Array, ...]]]:
-    """Each block of the examples, and the arrays' parts of it on the device."""
+def _parts(model: Model, *arrays: Any) -> Iterator[tuple[slice, tuple[Array, ...]]]:
+    """Each block of the examples, and its part of each array (or of each source) on the device."""
     parts = list(blocks(model, arrays[0].shape[-1]))
     if not isinstance(arrays[0], Source):
         for part in parts:
@@ -58,9 +58,10 @@ def _parts(model: Model, *arrays: Array | Source) -> Iterator[tuple[slice, tuple
 
     def fill(part: slice) -> Fill:
         def write(buffers: Sequence[Array]) -> int:
+            count = int(part.stop - part.start)
             for source, buffer in zip(arrays, buffers, strict=True):
-                source.read(part, out=buffer[..., : part.stop - part.start])
-            return part.stop - part.start
+                source.read(part, out=buffer[..., :count])
+            return count
 
         return write
 
@@ -121,7 +122,7 @@ class _Accuracy:
 
     def add(self, A_L: Array, Y: Array) -> None:
         loss, backend = self._model.loss, self._model.backend
-        right = labels_of(A_L, loss, backend) == labels_of(Y, loss, backend)
+        right: Array = labels_of(A_L, loss, backend) == labels_of(Y, loss, backend)
         self._right = self._right + backend.xp.sum(backend.xp.astype(right, backend.xp.int64))
         self._count += math.prod(right.shape)
 

@@ -88,7 +88,9 @@ class Feed:
             yield Examples(piece, X, Y, None if weights is None else weights[part], None)
 
     def _resident(self, order: Array | None, weights: Array | None) -> Iterator[Examples]:
-        X, Y, gather = self._data.X, self._data.Y, self._model.backend.gather
+        X: Array = self._data.X
+        Y: Array = self._data.Y
+        gather = self._model.backend.gather
         for piece in self._pieces:
             part = slice(piece.start, piece.stop)
             w = None if weights is None else weights[part]

@@ -18,6 +18,10 @@ def ranges(size: int, parts: int, multiple: int = 1) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
+def _count(part: slice) -> int:
+    return int(part.stop - part.start)
+
+
 class Sharing:
     """The choices for layers of n = (n_x, ..., n_y) units and m examples.
 
@@ -53,16 +57,16 @@ class Sharing:
 
     def blocks(self, part: slice) -> list[slice]:
         """By examples: the blocks of a worker's examples, counted from their first."""
-        size = part.stop - part.start
+        size: int = part.stop - part.start
         return ranges(size, math.ceil(size / _BLOCK))
 
     def rows(self, part: slice) -> int:
         """By examples: how many examples the largest of a worker's blocks has."""
-        return max(block.stop - block.start for block in self.blocks(part))
+        return max(_count(block) for block in self.blocks(part))
 
     def scratch(self, worker: int) -> int:
         """By units: how many numbers of dA a worker holds."""
-        width = max(parts[worker].stop - parts[worker].start for parts in self.units[1:])
+        width = max(_count(parts[worker]) for parts in self.units[1:])
         return max(min(width * self._m, _SCRATCH), width, self._m, self._n[-1])
 
     def numbers(self, parameters: int, *, keeps_Z: list[bool]) -> int:

@@ -135,7 +135,7 @@ def test_pieces_cover_every_example_once(data: st.DataObject) -> None:
     assert [piece.start for piece in pieces[1:]] == [piece.stop for piece in pieces[:-1]]
     assert (pieces[0].start, pieces[-1].stop) == (0, m)
     assert {piece.size for piece in pieces} == set(batching.sizes())
-    updates = [piece.count for piece in pieces if piece.ends]
+    updates = [piece.batches for piece in pieces if piece.ends]
     assert sum(updates) == batching.steps == -(-m // size)
     for piece in pieces:
         assert (piece.stop - piece.start) % piece.size == 0
@@ -147,7 +147,7 @@ def test_pieces_cover_every_example_once(data: st.DataObject) -> None:
 def test_a_slab_bounds_what_is_handed_over_at_once() -> None:
     batching = Batching(10_000, 100, 100)
     assert batching.longest(1 << 20) == 100
-    assert [p.count for p in batching.pieces((1 << 25) // 300)] == [3] * 33 + [1]
+    assert [p.batches for p in batching.pieces((1 << 25) // 300)] == [3] * 33 + [1]
 
 
 def test_the_automatic_batch_size() -> None:

@@ -62,9 +62,8 @@ RUNS: list[dict[str, Any]] = [
 def test_streamed_is_resident_bit_for_bit(
     kind: str, run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "nnx.settling.Batching", partial(Batching, slab=3000)
-    )  # a few batches in a slab
+    # A few batches in a slab.
+    monkeypatch.setattr("nnx.settling.Batching", partial(Batching, slab=3000))
     arguments = {"epochs": 3, "batch_size": 32, **run}
     for changes in ({}, {"keep_prob": 0.7, "l2": 0.1}):
         nets = [network(**changes), network(**changes)]
