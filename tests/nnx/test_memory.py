@@ -62,8 +62,8 @@ def test_a_step_holds_one_A_for_each_layer_and_little_else(
     A = 4 * m * sum(n[1:])
     batch = m * (4 * n[0] + 8)
     least = need.parameters + need.gradient + need.state + A + batch
-    # Where two workers have but one block of 512 examples each, a second gradient and one dA weigh
-    # more than the A that larger batches of blocks save.
+    # Where each worker has but one block of 512 examples, all A is there, and beside it a gradient
+    # for each further worker and one dA; larger batches save more A than that.
     limit = 1.2 if m == 1024 and max(n[1:]) <= 100 else 1.1
     assert need.total - need.undo <= limit * least
     assert need.workspace + need.batch == program_for(net, m, optimizer).bytes
