@@ -28,13 +28,17 @@ class Memory:
 
 
 def host_memory() -> Memory:
-    """Return this process's and the machine's memory figures (POSIX).
+    """Return this process's and the machine's memory figures; zeros where they are not known.
 
     `free` counts what the system would give back from its file cache, and on Linux no more than
     what the limit of a container (cgroup v2) leaves.
     """
-    import resource
     import sys
+
+    try:
+        import resource
+    except ImportError:  # Windows
+        return Memory(0, 0, 0, None)
 
     page = os.sysconf("SC_PAGE_SIZE")
     unit = 1 if sys.platform == "darwin" else 1024

@@ -114,7 +114,8 @@ class Settler:
         self._weighted = weighted
         self._whole = isinstance(run.optimizer, LBFGS)  # it takes all examples at once
         self._slots = run.slots
-        self._m = data.m - round(self._fraction * data.m)
+        # Where the fraction leaves nothing, splitting says so.
+        self._m = max(1, data.m - round(self._fraction * data.m))
         size = self._first_size()
         steps = math.ceil(self._m / size) * epochs
         self._compiled = worth_compiling(model, size, steps)
@@ -136,7 +137,7 @@ class Settler:
         OutOfMemoryError
             Where it cannot fit.
         """
-        free, size = self._free, self._first_size()
+        size = self._first_size()
         asked_block = self._asked.block_size
         block = size if asked_block in (None, "auto") else min(int(asked_block or 0), size)
         run = self._run(size, block, *self._places(size, block))
@@ -150,7 +151,7 @@ class Settler:
             if following is None:
                 break
             run = following
-        if run.demand.missing > free:
+        if run.demand.missing > self._free:
             raise self.refusal(run)
         return run
 
@@ -192,7 +193,7 @@ class Settler:
             held += self._validation.needed
         if self._weighted:
             held += 3 * 8 * self._m  # as given, in the epoch's order, and with means of one
-        if not stream or self._weighted:
+        if batching.size < self._m:
             held += 8 * self._m  # the order of the examples
         need = demand(
             self._model,

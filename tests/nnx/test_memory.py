@@ -254,6 +254,19 @@ def test_other_errors_pass_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
         net.fit(X, Y, epochs=1, callbacks=[broken])
 
 
+def test_a_fraction_that_leaves_nothing() -> None:
+    net, X, Y = big()
+    for fraction in (0.9999, 0.0001):
+        with pytest.raises(nnx.errors.DataError, match="leaves an empty part"):
+            net.fit(X, Y, validation=fraction)
+
+
+def test_where_memory_is_not_known_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, X, Y = big()
+    free_is(monkeypatch, 0)
+    assert net.fit(X, Y, epochs=1).chosen["data"] == "device"
+
+
 def test_kinds_of_steps() -> None:
     net = nnx.MLP([2, 3, 2], device="cpu")
     assert step_kind(net) == "compiled"
