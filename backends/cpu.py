@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +20,17 @@ from nnx.backends.reference.updates import (
 )
 
 Array = Any
+_ALIGN = 256  # bytes: whole cache lines, so that no two arrays share one and vectors do not cross
 _BLOCK = 16_384  # elements per block of an update: its few float32 blocks stay in a 1 MiB cache
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
+    """An uninitialised C-ordered array that begins, and ends with its padding, on a cache line."""
+    kind = np.dtype(dtype)
+    size = math.prod(shape) * kind.itemsize
+    room = np.empty(-(-size // _ALIGN) * _ALIGN + _ALIGN, np.uint8)
+    start = -room.__array_interface__["data"][0] % _ALIGN
+    return room[start : start + size].view(kind).reshape(shape)
 
 
 class CpuBackend(Backend):
@@ -38,6 +49,10 @@ class CpuBackend(Backend):
     def asarray(self, x: Any, dtype: str | None = None, *, copy: bool | None = None) -> Array:
         """Return `x` as a NumPy array; in DLPack's and NumPy's own memory where it can be."""
         return np.array(exchange.to_numpy(x), dtype=dtype, copy=copy, order="K")
+
+    def empty(self, shape: tuple[int, ...], dtype: str = "float32") -> Array:
+        """Return an uninitialised array on cache lines of its own; a matrix as Fortran order."""
+        return aligned(shape[::-1], dtype).T if len(shape) == 2 else aligned(shape, dtype)
 
     def describe(self) -> dict[str, str]:
         """Return the processor's name and NumPy's version."""

@@ -28,6 +28,7 @@ from nnx.backends.reference.updates import UpdateRule
 from nnx.callbacks import Callback, EarlyStopping
 from nnx.differences import gradient_check
 from nnx.errors import NnxError
+from nnx.explain import StepReport, explain_step
 from nnx.history import History
 from nnx.initialisers import normal
 from nnx.layers import Dense, DenseCache, Layer, dense_backward, dense_forward, linear_backward
@@ -76,6 +77,7 @@ __all__ = [
     "Parameter",
     "Poisson",
     "RMSprop",
+    "StepReport",
     "TrainingStep",
     "UpdateRule",
     "available_devices",
@@ -84,6 +86,7 @@ __all__ = [
     "dense_forward",
     "elu",
     "errors",
+    "explain_step",
     "get_backend",
     "gradient_check",
     "leaky_relu",

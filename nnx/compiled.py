@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from nnx.backends.cpu import aligned
 from nnx.backends.engine import elementwise, kernels
 from nnx.backends.engine import interpreter as op
 from nnx.backends.engine.assembler import Assembler, Matrix
@@ -130,8 +131,8 @@ class Program:
         self.layers: list[Dense] = [la for la in model.layers if isinstance(la, Dense)]
         self.n, self.L = model.n, model.L
         self.dtype = np.dtype(model.dtype)
-        self.plan = Plan(model, m, gathered=gathered, update=rule is not None)
-        self.sharing = Sharing(self.n, m, workers)
+        self.plan = Plan(model, m, gathered=gathered, update=rule is not None, slots=len(slots))
+        self.sharing = Sharing(self.n, m, workers, model.theta.size)
         self.workers, self.by_examples = self.sharing.workers, self.sharing.by_examples
         self.units_in_rows = self.sharing.units_in_rows
         self._buffers: list[Array] = []
@@ -146,7 +147,7 @@ class Program:
         if gathered:
             self._X = Matrix.of(self._empty(m, self.n[0]))
             kind = np.int64 if labels else self.dtype
-            self._Y = _address(self._keep(np.empty((m, y_columns), kind)))
+            self._Y = _address(self._keep(aligned((m, y_columns), kind)))
         else:
             row = self.n[0]
             self._X = Matrix(0, m, row, row, self.dtype.itemsize, op.X)
@@ -177,16 +178,22 @@ class Program:
         return buffer
 
     def _empty(self, rows: int, columns: int) -> Array:
-        return self._keep(np.empty((rows, columns), self.dtype))
+        return self._keep(aligned((rows, columns), self.dtype))
+
+    def _matrix(self, rows: int, columns: int, number: int) -> Matrix:
+        """A matrix of layer `number`; where workers share its columns, they share no cache line."""
+        if number == self.L:
+            return Matrix.of(self._empty(rows, columns))
+        return Matrix.of(self._empty(rows, self.sharing.padded(columns))[:, :columns])
 
     def _layer_buffers(self, rows: int, transposed: bool = False) -> tuple[list[Matrix], ...]:
         """A[l] for every layer, and what g' is written from: A[l] itself, or a Z[l] beside it."""
         A, caches = [], []
         for number, (layer, n) in enumerate(zip(self.layers, self.n[1:], strict=True), 1):
             shape = (n, rows) if transposed and number < self.L else (rows, n)
-            A.append(Matrix.of(self._empty(*shape)))
+            A.append(self._matrix(*shape, number))
             keeps_Z = layer.g.derivative_from == "Z" and number < self.L
-            caches.append(Matrix.of(self._empty(*shape)) if keeps_Z else A[-1])
+            caches.append(self._matrix(*shape, number) if keeps_Z else A[-1])
         return A, caches
 
     # -- the parts of both plans ------------------------------------------------------------------
@@ -360,6 +367,10 @@ class Program:
         A, caches = self._layer_buffers(self.m, in_rows)
         examples, units = self.sharing.examples, self.sharing.units
         db_output = self._empty(P, self.sharing.db_row)
+        # Each worker's part of the sum W[L] A[L-1], over its own units of layer L - 1.
+        parts = [A[-1]]
+        if self.L > 1:
+            parts += [Matrix.of(self._empty(self.m, self.n[-1])) for _ in range(1, P)]
         for worker in range(P):
             own = [parts[worker] for parts in units]
             scratch = self._empty(1, self.sharing.scratch(worker))
@@ -370,10 +381,12 @@ class Program:
                 self._barrier(asm)
             for number in range(1, self.L):
                 self._units_forward(asm, number, own[number], A, caches)
+                if number < self.L - 1:
+                    self._barrier(asm)
+            if self.L > 1:
+                self._output_part(asm, own[-2], A[-2], parts[worker])
                 self._barrier(asm)
-            self._output_forward(asm, examples[worker], A, _address(scratch), db_output[worker])
-            self._barrier(asm)
-            self._units_backward(asm, own, A, caches, scratch)
+            self._output_forward(asm, examples[worker], parts, _address(scratch), db_output[worker])
             self._barrier(asm)
             if worker == 0:
                 asm.operation(self.plan.update)
@@ -381,6 +394,7 @@ class Program:
                 asm.zero(target, self.n[-1])
                 for row in db_output:
                     asm.add(target, _address(row), self.n[-1])
+            self._units_backward(asm, own, A, caches, scratch)
             self._barrier(asm)
             self._finish(asm, worker, [], own)
             yield asm
@@ -413,23 +427,34 @@ class Program:
         self._tail(asm, number, Z, a, own.start, self.units_in_rows)
         self._drop(asm, number, a, 0, own.start, self.units_in_rows)
 
-    def _output_forward(
-        self, asm: Assembler, part: slice, A: list[Matrix], scratch: int, db: Array
-    ) -> None:
-        if not _count(part):
-            return
-        Z, W = A[-1].part(part), self._W[-1]
+    def _output_part(self, asm: Assembler, own: slice, A_prev: Matrix, part: Matrix) -> None:
+        """W[L] A[L-1] over this worker's units of layer L - 1.
+
+        The other worker never reads A[L-1]: only sums of n_y numbers for each example cross over.
+        """
         asm.operation(self.plan.product(self.L))
-        if self.L == 1 or not self.units_in_rows:
-            A_prev = (self._X if self.L == 1 else A[-2]).part(part)
-            asm.product(A_prev, W, Z, transpose_b=True)
-        else:
-            A_prev = A[-2].part(columns=part)
-            asm.product(A_prev, W, Z, transpose_a=True, transpose_b=True)
+        if not _count(own):
+            asm.zero(part.address, part.rows * part.columns)
+            return
+        A_prev, W = self._units_of(A_prev, own), self._W[-1].part(columns=own)
+        asm.product(A_prev, W, part, transpose_a=self.units_in_rows, transpose_b=True)
+
+    def _output_forward(
+        self, asm: Assembler, examples: slice, parts: list[Matrix], scratch: int, db: Array
+    ) -> None:
+        """Z[L] of some examples, added up from its parts, their cost, and dZ[L]."""
+        if not _count(examples):
+            return
+        Z, *others = (part.part(examples) for part in parts)
+        if self.L == 1:
+            asm.operation(self.plan.product(self.L))
+            asm.product(self._X.part(examples), self._W[-1], Z, transpose_b=True)
         asm.operation(self.plan.tail(self.L))
+        for other in others:
+            asm.add(Z.address, other.address, Z.rows * Z.columns)
         self._tail(asm, self.L, Z, Z, 0, False)
         asm.operation(self.plan.loss)
-        self._loss(asm, Z, part.start, scratch, _address(db))
+        self._loss(asm, Z, examples.start, scratch, _address(db))
 
     def _units_backward(
         self,

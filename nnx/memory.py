@@ -75,9 +75,8 @@ def _keeps_Z(model: Model) -> list[bool]:
 
 
 def _compiled(model: Model, m: int) -> int:
-    sharing = Sharing(model.n, m, engine.count_workers())
-    size = int(model.theta.shape[0])
-    return sharing.numbers(size, keeps_Z=_keeps_Z(model)) * _itemsize(model)
+    sharing = Sharing(model.n, m, engine.count_workers(), int(model.theta.shape[0]))
+    return sharing.numbers(keeps_Z=_keeps_Z(model)) * _itemsize(model)
 
 
 def _primitives(model: Model, m: int) -> int:

@@ -31,7 +31,9 @@ class Operation:
 class Plan:
     """The operations of one step over m examples, in the order in which they begin."""
 
-    def __init__(self, model: Model, m: int, *, gathered: bool, update: bool) -> None:
+    def __init__(
+        self, model: Model, m: int, *, gathered: bool, update: bool, slots: int = 0
+    ) -> None:
         self.operations: list[Operation] = []
         self._numbers: dict[str, int] = {}
         self._size = np.dtype(model.dtype).itemsize
@@ -53,8 +55,9 @@ class Plan:
                 p = k - 1
                 self._add(f"dA{p}", f"dA[{p}] = W[{k}]^T dZ[{k}]", 2 * m * W, ends + W)
                 self._add(f"dZ{p}", f"dZ[{p}] = dA[{p}] * g', db[{p}]", 0, 3 * m * n[p])
-        parameters = model.theta.shape[0]
-        self._add("update", "theta := theta - ...", 0, 3 * parameters if update else 0)
+        # theta and each vector of the optimizer's state are read and written, the gradient is read.
+        passes = 3 + 2 * slots if update else 0
+        self._add("update", "theta := theta - ...", 0, passes * model.theta.shape[0])
         self._add("wait", "waiting for the other worker", 0, 0)
 
     def _add(self, key: str, name: str, flop: int, numbers: int) -> None:
@@ -65,6 +68,10 @@ class Plan:
     def flop(self) -> int:
         """Floating-point operations of all matrix products."""
         return sum(operation.flop for operation in self.operations)
+
+    def number(self, key: str) -> int:
+        """Number of "gather", "Z1", "A1", ..., "loss", "dW1", "dA1", "dZ1", ... or "update"."""
+        return self._numbers[key]
 
     @property
     def gather(self) -> int:

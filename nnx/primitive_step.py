@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from nnx.backends.reference.activations import IDENTITY, Activation
@@ -45,11 +46,13 @@ class PrimitiveStep:
         gradient: FlatVector,
         t: int,
         first: int = 0,
+        lap: Callable[[str], None] | None = None,
     ) -> Array:
         """Write all dW[l] and db[l] and return J without the penalties.
 
         first : int
             The position of the first example in its batch.
+        lap : called with the plan's key of each operation that has just been asked for.
         """
         model, backend = self.model, self.model.backend
         theta, L = model.vector.layers, model.L
@@ -63,14 +66,22 @@ class PrimitiveStep:
             backend.dense_forward(W, b, inputs[i], self.g[i], A=self.A[i], Z=self.Z[i])
             if layer.keep_prob < 1:
                 backend.dropout(self.A[i], keys[i], layer.keep_prob, out=self.dropped[i])
+            if lap:
+                lap(f"Z{i + 1}")
         J, _ = backend.loss_with_gradient(
             model.loss, self.g[-1], self.Z[-1], self.A[-1], Y, weights, dZ=self.dZ[-1]
         )
+        if lap:
+            lap("loss")
         for i in range(L - 1, -1, -1):
             d = gradient.layers[i]
             backend.weight_gradient(self.dZ[i], inputs[i], dW=d["W"], db=d["b"])
+            if lap:
+                lap(f"dW{i + 1}")
             if i:
                 self._back(i, keys[i - 1])
+                if lap:
+                    lap(f"dA{i}")
         return J
 
     def _back(self, i: int, key: int) -> None:

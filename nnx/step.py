@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -25,6 +26,7 @@ from nnx.layers import Dense
 from nnx.model import Model, on_its_device
 from nnx.optimizers import Optimizer, get_optimizer
 from nnx.parameters import FlatVector
+from nnx.plan import Plan
 from nnx.primitive_step import PrimitiveStep, layer_by_layer
 
 if TYPE_CHECKING:
@@ -111,6 +113,7 @@ class TrainingStep:
         if compiled and reason is not None:
             raise DataError(f"this step cannot be compiled: {reason}")
         self.compiled = reason is None
+        self._first_rate, self._rate = self.optimizer.schedule(0.0), np.zeros(1)
         self._workers = engine.count_workers() if self.compiled else 1
         self._programs: dict[tuple[bool, ...], Program] = {}
         dense = all(isinstance(layer, Dense) for layer in model.layers)
@@ -146,10 +149,11 @@ class TrainingStep:
         J : array ()
             On the device; reading it waits for the device.
         """
-        rate = self.optimizer.schedule(0.0) if learning_rate is None else learning_rate
+        rate = self._first_rate if learning_rate is None else learning_rate
         if self._whole:
             self._check(X, Y, weights)
-            return self._launch(X, Y, weights, None, np.array([rate], np.float64), update=True)
+            self._rate[0] = rate
+            return self._launch(X, Y, weights, None, self._rate, update=True)
         J = self.gradients(X, Y, weights)
         self.update(rate)
         return J
@@ -244,6 +248,53 @@ class TrainingStep:
             state.t,
         )
 
+    @on_its_device
+    def profile(self, X: Array, Y: Array, steps: int = 1) -> tuple[Plan, Array]:
+        """Take steps and tell the seconds of each operation in one of them.
+
+        Compiled steps are timed from within, by their first worker. Elsewhere the device is waited
+        for after each primitive, and a primitive's time stands with the first of its operations.
+
+        Returns
+        -------
+        plan : Plan
+        seconds : float64 array (operations,)
+            NaN for what has no time of its own.
+        """
+        rates = np.full(steps, self.optimizer.schedule(0.0))
+        if self.compiled:
+            self._check(X, Y, None)
+            program = self._program(X, Y, None, False, self._whole)
+            times = np.zeros(len(program.plan.operations), np.int64)
+            for rate in rates:
+                self._launch(X, Y, None, None, np.array([rate]), update=self._whole, times=times)
+                if not self._whole:
+                    before = time.perf_counter()
+                    self.update(float(rate))
+                    times[program.plan.update] += int(1e9 * (time.perf_counter() - before))
+            return program.plan, times / 1e9 / steps
+        if self._primitives is None:
+            raise DataError("a network with layers of one's own cannot be timed by parts")
+        plan = Plan(self.model, self.m, gathered=False, update=True, slots=len(self.state.slots))
+        seconds = np.full(len(plan.operations), np.nan)
+        before = 0.0
+
+        def lap(key: str) -> None:
+            nonlocal before
+            self.backend.synchronize()
+            now, number = time.perf_counter(), plan.number(key)
+            seconds[number] = np.nan_to_num(seconds[number]) + (now - before) / steps
+            before = now
+
+        for rate in rates:
+            self.backend.synchronize()
+            before = time.perf_counter()
+            gradient, t = self.state.gradient, self.state.t + 1
+            self._primitives.gradients(X, Y, None, gradient, t, lap=lap)
+            self.update(float(rate))
+            lap("update")
+        return plan, seconds
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other users of the cores quiet while many steps are taken."""
@@ -303,12 +354,13 @@ class TrainingStep:
         rates: Array,
         *,
         update: bool,
+        times: Array | None = None,
         first: int = 0,
     ) -> Array:
         program = self._program(X, Y, weights, order is not None, update)
         X, Y = np.asfortranarray(X), np.asfortranarray(Y)
         losses, penalties = program.launch(
-            X, Y, weights, order, rates, self.state.t + 1, first=first
+            X, Y, weights, order, rates, self.state.t + 1, times, first
         )
         if update:
             self.state.t += len(rates)

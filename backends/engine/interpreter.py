@@ -97,8 +97,8 @@ def _loss(c, pointers, constants, mean, size, one):
 (
     SIZE, CODE, INSTRUCTIONS, POINTERS, STRIDES, SCALARS, CONSTANTS, RULE, RATES,
     STEPS, T, SEED, GEMM_ADDRESS, WIDE, COUNTER, WORKERS, CLOCK, GIVE_WAY, TIMES,
-    TOTALS, FIRST, JOB_WIDTH,
-) = range(22)  # fmt: skip
+    TOTALS, BASES, FIRST, JOB_WIDTH,
+) = range(23)  # fmt: skip
 
 
 @inner()
@@ -162,19 +162,23 @@ def _step(job, pointers, scalars, constants, rule, rate, t, arrived, one):
 def run(address, one):
     """Run the job at this address: its instructions, once for each of its learning rates.
 
-    A job holds addresses of: `code`, int64 (instructions, WIDTH); `pointers` and
-    `strides`, int64 (SLOTS,), the slots for the first batch and bytes to those of the next;
+    A job holds addresses of: `code`, int64 (instructions, WIDTH); `bases`, `strides` and
+    `pointers`, int64 (SLOTS,), the slots for the first batch, bytes to those of the next, and room
+    for those of the current one;
     `scalars`, dtype (4,), with 1/m at SCALAR_MEAN; `constants`, float64; `rule`, float64 (7,), the
     update rule's number, its constants c0 ... c3, and the penalties l2/m and l1/m; `rates`, float64
     (steps,); `counter`, an int64 that is zero; `times`, int64 (operations,), or 0, to which
     nanoseconds are added; and `totals`, float64 (2,), which receives the summed losses and the
-    summed penalties. t is the number of the first step, from 1; size the bytes of a number; first
-    the position in its batch of the first example, which dropout counts from.
+    summed penalties; and `t`, an int64, the number of the first step, from 1. size is the bytes of
+    a number; first the position in its batch of the first example, which dropout counts from.
     """
     job = integers(address)
     before = flush_subnormals()
     scalars = floats(job[SCALARS], one)
     pointers, strides = integers(job[POINTERS]), integers(job[STRIDES])
+    bases, t = integers(job[BASES]), integers(job[T])[0]
+    for k in range(SLOTS):
+        pointers[k] = bases[k]
     constants, rule = floats(job[CONSTANTS], 1.0), floats(job[RULE], 1.0)
     rates, totals = floats(job[RATES], 1.0), floats(job[TOTALS], 1.0)
     arrived = 0
@@ -184,7 +188,7 @@ def run(address, one):
         rate = rates[number]
         scalars[SCALAR_DESCEND] = cast(-rate, one) * scalars[SCALAR_MEAN]
         loss, penalty, arrived = _step(
-            job, pointers, scalars, constants, rule, rate, job[T] + number, arrived, one
+            job, pointers, scalars, constants, rule, rate, t + number, arrived, one
         )
         losses += loss
         penalties += penalty

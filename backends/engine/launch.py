@@ -49,25 +49,28 @@ class Launch:
     ) -> None:
         blas = find_blas()
         assert blas is not None
-        self._blas, self._workers, self._gathered = blas, get_workers(len(codes), dtype), gathered
+        self._workers, self._gathered = get_workers(len(codes), dtype), gathered
+        self._single_thread = blas.single_thread()
         kind, count = np.dtype(dtype), len(codes)
         self._codes = list(codes)
         self._constants, self._rule = np.array(constants), np.array(rule, dtype=np.float64)
         self._scalars = [np.array([0, 1, 1 / m, 0], kind) for _ in codes]
-        self._slots = np.zeros((count, op.SLOTS), np.int64)
+        self._pointers = np.zeros((count, op.SLOTS), np.int64)
+        self._bases = np.zeros(op.SLOTS, np.int64)
         self._strides = np.zeros(op.SLOTS, np.int64)
         x, y, weight = (size * m for size in row_bytes)
         if gathered:
             self._strides[[op.WEIGHTS, op.INDEX]] = weight, 8 * m
         else:
             self._strides[[op.X, op.Y, op.WEIGHTS]] = x, y, weight
-        self._counter = np.zeros(1, np.int64)
+        self._counter, self._t = np.zeros(1, np.int64), np.zeros(1, np.int64)
         self._totals = np.zeros((count, 2))
         self._jobs = np.zeros((count, op.JOB_WIDTH), np.int64)
         for worker, job in enumerate(self._jobs):
             job[op.SIZE], job[op.SEED] = kind.itemsize, _signed(seed)
             job[op.CODE], job[op.INSTRUCTIONS] = address(codes[worker]), len(codes[worker])
-            job[op.POINTERS], job[op.STRIDES] = address(self._slots[worker]), address(self._strides)
+            job[op.POINTERS], job[op.BASES] = address(self._pointers[worker]), address(self._bases)
+            job[op.STRIDES], job[op.T] = address(self._strides), address(self._t)
             job[op.SCALARS] = address(self._scalars[worker])
             job[op.CONSTANTS], job[op.RULE] = address(self._constants), address(self._rule)
             job[op.GEMM_ADDRESS], job[op.WIDE] = blas.gemm[dtype], blas.wide
@@ -75,6 +78,12 @@ class Launch:
             job[op.CLOCK], job[op.GIVE_WAY] = CLOCK_ADDRESS, YIELD_ADDRESS
             job[op.TOTALS] = address(self._totals[worker])
         self._addresses = [address(job) for job in self._jobs]
+        # What the job's addresses belong to: held, so that nobody resizes it, and not looked up
+        # again while it stays the same, since finding an address takes as long as a small step.
+        self._data: tuple[Array | None, ...] = (None,) * 4
+        self._rates: Array | None = None
+        self._times: Array | None = None
+        self._first = 0
 
     def __call__(
         self,
@@ -105,23 +114,33 @@ class Launch:
         first : int
             Where the examples begin in the batch whose dropout masks they get.
         """
-        slots = self._slots
-        if self._gathered:
-            slots[:, op.SOURCE_X], slots[:, op.SOURCE_Y] = address(X), address(Y)
-            slots[:, op.INDEX] = address(order)
-            slots[:, op.Y] = 0
-        else:
-            slots[:, op.X], slots[:, op.Y] = address(X), address(Y)
-        slots[:, op.WEIGHTS] = 0 if weights is None else address(weights)
-        self._counter[0] = 0
-        jobs = self._jobs
-        jobs[:, op.RATES], jobs[:, op.STEPS], jobs[:, op.T] = address(rates), rates.size, t
-        jobs[:, op.FIRST] = first
-        jobs[0, op.TIMES] = 0 if times is None else address(times)
-        with self._blas.single_thread():
+        x, y, w, positions = self._data
+        if X is not x or Y is not y or weights is not w or order is not positions:
+            self._point_to(X, Y, weights, order)
+        if rates is not self._rates:
+            self._rates = rates
+            self._jobs[:, op.RATES], self._jobs[:, op.STEPS] = address(rates), rates.size
+        if times is not self._times:
+            self._times = times
+            self._jobs[0, op.TIMES] = 0 if times is None else address(times)
+        if first != self._first:
+            self._first = first
+            self._jobs[:, op.FIRST] = first
+        self._counter[0], self._t[0] = 0, t
+        with self._single_thread:
             self._workers.run(self._addresses)
-        totals = self._totals
-        return float(totals[:, 0].sum()), float(totals[:, 1].sum())
+        totals = self._totals.tolist()
+        return sum(losses for losses, _ in totals), sum(penalties for _, penalties in totals)
+
+    def _point_to(self, X: Array, Y: Array, weights: Array | None, order: Array | None) -> None:
+        bases = self._bases
+        if self._gathered:
+            bases[op.SOURCE_X], bases[op.SOURCE_Y] = address(X), address(Y)
+            bases[op.INDEX] = address(order)
+        else:
+            bases[op.X], bases[op.Y] = address(X), address(Y)
+        bases[op.WEIGHTS] = 0 if weights is None else address(weights)
+        self._data = (X, Y, weights, order)
 
 
 def _signed(seed: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -13,6 +13,9 @@ Array = Any
 N_X, N_Y = 784, 10
 STEP_M = (1, 64, 200, 1024, 8192)
 STEP_HIDDEN = (4, 64, 100, 512, 2048)
+GPU_STEP_M = (64, 256, 4096, 65536)
+GPU_STEP_HIDDEN = (64, 512, 2048, 8192)
+PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class Case:
         Examples of the data; m for a step.
     epochs : int
     learning_rate : float
+    device : str
+        "cpu" or "cuda"; data and parameters lie there from the beginning.
+    precision : str
+        Of the matrix products; parameters and their updates are float32.
     """
 
     kind: Literal["step", "fit"]
@@ -40,14 +47,17 @@ class Case:
     rows: int
     epochs: int = 1
     learning_rate: float = 1e-3
+    device: str = "cpu"
+    precision: str = "float32"
 
     @property
     def name(self) -> str:
         """A short name for tables."""
         shape = "-".join(map(str, self.n))
+        where = "" if self.device == "cpu" else f", {self.precision} on {self.device}"
         if self.kind == "step":
-            return f"step {shape}, m = {self.m}"
-        return f"fit {shape}, {self.rows} examples, {self.epochs} epochs, m = {self.m}"
+            return f"step {shape}, m = {self.m}{where}"
+        return f"fit {shape}, {self.rows} examples, {self.epochs} epochs, m = {self.m}{where}"
 
     @property
     def flop(self) -> int:
@@ -85,18 +95,31 @@ class Case:
 
 
 def steps(
-    m: tuple[int, ...] = STEP_M, hidden: tuple[int, ...] = STEP_HIDDEN, layers: int = 1
+    m: Sequence[int] | None = None,
+    hidden: Sequence[int] | None = None,
+    layers: int = 1,
+    device: str = "cpu",
+    precision: str = "float32",
 ) -> list[Case]:
-    """The grid of steps."""
+    """The grid of steps; by default that of the device."""
+    on_gpu = device != "cpu"
+    m = m or (GPU_STEP_M if on_gpu else STEP_M)
+    hidden = hidden or (GPU_STEP_HIDDEN if on_gpu else STEP_HIDDEN)
     return [
-        Case("step", (N_X, *[n_h] * layers, N_Y), batch, batch) for n_h in hidden for batch in m
+        Case("step", (N_X, *[n_h] * layers, N_Y), batch, batch, device=device, precision=precision)
+        for n_h in hidden
+        for batch in m
     ]
 
 
-def fits() -> list[Case]:
+def fits(device: str = "cpu", precision: str = "float32") -> list[Case]:
     """Three whole fits: small, wide data, a wide network."""
+    shapes = (
+        ((64, 100, 10), 1347, 50),
+        ((100, 100, 10), 100_000, 3),
+        ((100, 512, 512, 10), 100_000, 2),
+    )
     return [
-        Case("fit", (64, 100, 10), 200, 1347, 50),
-        Case("fit", (100, 100, 10), 200, 100_000, 3),
-        Case("fit", (100, 512, 512, 10), 200, 100_000, 2),
+        Case("fit", n, 200, rows, epochs, device=device, precision=precision)
+        for n, rows, epochs in shapes
     ]

@@ -18,9 +18,9 @@ from nnx.benchmarks.peers.cases import Case
 from nnx.benchmarks.peers.contenders import CONTENDERS, LIBRARIES, LIMITS, NNX
 from nnx.errors import DataError, unknown_name
 
-# Relative difference of costs: of float32 steps from the same weights; of whole fits, which
+# Relative difference of costs: of steps from the same weights; of whole fits, which
 # shuffle differently (and scikit-learn draws its own weights), so this finds gross errors only.
-_STEP_TOLERANCE, _FIT_TOLERANCE = 1e-3, 0.5
+_STEP_TOLERANCE, _FIT_TOLERANCE = {"float32": 1e-3, "tf32": 5e-3, "bfloat16": 3e-2}, 0.5
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def _compare(
 
 def _disagreement(case: Case, costs: Sequence[float], reference: Sequence[float]) -> str:
     """Say where the costs differ from nnx's; "" where they agree or there are none to compare."""
-    tolerance = _STEP_TOLERANCE if case.kind == "step" else _FIT_TOLERANCE
+    tolerance = _STEP_TOLERANCE[case.precision] if case.kind == "step" else _FIT_TOLERANCE
     for found, wanted in zip(costs, reference, strict=False):
         if not abs(found - wanted) <= tolerance * abs(wanted) + tolerance / 10:
             return f"its cost is {found:.6g} where nnx has {wanted:.6g}"

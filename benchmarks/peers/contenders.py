@@ -28,8 +28,11 @@ class Contender(ABC):
     """
 
     library: str
+    devices: tuple[str, ...] = ("cpu",)
 
     def __init__(self, case: Case) -> None:
+        if case.device not in self.devices:
+            raise NotImplementedError(f"{self.library} is not compared on {case.device}")
         self.case = case
         self.X, self.Y = case.data()
 
@@ -62,15 +65,16 @@ class Contender(ABC):
 
 
 class Nnx(Contender):
-    """nnx on one device."""
+    """nnx."""
 
     library = "nnx"
+    devices = ("cpu", "cuda")
 
-    def __init__(self, case: Case, device: str = "cpu") -> None:
+    def __init__(self, case: Case) -> None:
         super().__init__(case)
         import nnx
 
-        self._nnx, self._device = nnx, device
+        self._nnx = nnx
         self._net = self._new_net()
         # Loads and compiles what `fit` would load once runs have been long enough.
         nnx.TrainingStep(self._net, case.m)
@@ -81,7 +85,7 @@ class Nnx(Contender):
             self._step = nnx.TrainingStep(self._net, case.m, optimizer)
 
     def _new_net(self) -> Any:
-        net = self._nnx.MLP(self.case.n, device=self._device)
+        net = self._nnx.MLP(self.case.n, device=self.case.device, precision=self.case.precision)
         for number, (W, b) in enumerate(self.case.weights(), 1):
             net.parameters[f"W{number}"][...] = net.backend.asarray(W)
             net.parameters[f"b{number}"][...] = net.backend.asarray(b[:, None])
@@ -173,13 +177,15 @@ class PyTorch(Contender):
     """PyTorch, eager or compiled."""
 
     library = "torch"
+    devices = ("cpu", "cuda")
 
-    def __init__(self, case: Case, compiled: bool = False, device: str = "cpu") -> None:
+    def __init__(self, case: Case, compiled: bool = False) -> None:
         super().__init__(case)
         import torch
 
-        self._torch, self._device, self._compiled = torch, device, compiled
-        self.x, self.y = (torch.from_numpy(a).to(device) for a in (self.X, self.Y))
+        self._torch, self._device, self._compiled = torch, case.device, compiled
+        torch.backends.cuda.matmul.allow_tf32 = case.precision == "tf32"
+        self.x, self.y = (torch.from_numpy(a).to(case.device) for a in (self.X, self.Y))
         self._loss = torch.nn.CrossEntropyLoss()
         if case.kind == "step":
             self._net = self._new_net()
@@ -204,7 +210,11 @@ class PyTorch(Contender):
         return nn.Sequential(*layers[:-1]).to(self._device)
 
     def _loss_of(self, x: Any, y: Any) -> Any:
-        return self._loss(self._net(x), y)
+        if self.case.precision in ("float32", "tf32"):
+            return self._loss(self._net(x), y)
+        # Mixed precision as its documentation shows it: products in 16 bits, the loss in 32.
+        with self._torch.autocast(self._device, getattr(self._torch, self.case.precision)):
+            return self._loss(self._net(x), y)
 
     def step(self) -> object:
         """Zero, forward, backward, step."""
@@ -222,12 +232,13 @@ class PyTorch(Contender):
     def cost(self) -> float:
         """The loss without a gradient."""
         with self._torch.no_grad():
-            return float(self._loss(self._net(self.x), self.y))
+            return float(self._loss_of(self.x, self.y))
 
     def fit(self) -> float:
         """The usual loop with `torch.optim.Adam`, the data on the device as one tensor."""
         torch, case = self._torch, self.case
         self._net = self._new_net()
+        forward = self._as_asked(self._loss_of)
         optimizer = torch.optim.Adam(self._net.parameters(), lr=case.learning_rate)
         total = torch.zeros((), device=self._device)
         for _ in range(case.epochs):
@@ -235,7 +246,7 @@ class PyTorch(Contender):
             order = torch.randperm(case.rows, device=self._device)
             for batch in order.split(case.m):
                 optimizer.zero_grad()
-                loss = self._loss(self._net(self.x[batch]), self.y[batch])
+                loss = forward(self.x[batch], self.y[batch])
                 loss.backward()
                 optimizer.step()
                 total += loss.detach() * len(batch)
@@ -246,19 +257,31 @@ class Jax(Contender):
     """JAX: one jitted function for a step, its parameters donated."""
 
     library = "jax"
+    devices = ("cpu", "cuda")
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
         import jax
         import jax.numpy as jnp
 
+        if case.device != "cpu" and jax.default_backend() == "cpu":
+            raise RuntimeError("this JAX sees no GPU")
         self._jax, self._jnp = jax, jnp
         self.x, self.y = jnp.asarray(self.X), jnp.asarray(self.Y)
+        jax.config.update(
+            "jax_default_matmul_precision",
+            "tensorfloat32" if case.precision == "tf32" else "float32",
+        )
+        operands = jnp.bfloat16 if case.precision == "bfloat16" else jnp.float32
+
+        def product(x: Any, W: Any) -> Any:
+            x, W = x.astype(operands), W.astype(operands)
+            return jnp.matmul(x, W, preferred_element_type=jnp.float32)
 
         def loss(p: Any, x: Any, y: Any) -> Any:
             for W, b in p[:-1]:
-                x = jax.nn.relu(x @ W + b)
-            scores = jax.nn.log_softmax(x @ p[-1][0] + p[-1][1])
+                x = jax.nn.relu(product(x, W) + b)
+            scores = jax.nn.log_softmax(product(x, p[-1][0]) + p[-1][1])
             return -jnp.mean(jnp.take_along_axis(scores, y[:, None], axis=1))
 
         def descend(p: Any, x: Any, y: Any) -> Any:

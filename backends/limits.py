@@ -1,0 +1,93 @@
+"""What a device can do at best, measured: the rate of matrix products and the speed of memory."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from nnx.backends.base import Backend
+from nnx.backends.cpu import CpuBackend
+
+Array = Any
+_SIDE = 2048  # of the square product
+_REPEATS = 5
+_SIZES = (1 << 20, 1 << 24, 1 << 27)  # bytes moved: within caches, around them, far beyond them
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The best that was seen of a device.
+
+    Attributes
+    ----------
+    flop_per_second : float
+        Of a large square product, two for each multiply-add.
+    bytes_per_second : tuple of (int, float)
+        Of a copy that moves so many bytes in all (read and written), rising sizes; on the CPU all
+        cores copy at once.
+    """
+
+    flop_per_second: float
+    bytes_per_second: tuple[tuple[int, float], ...]
+
+    def seconds(self, flop: int, moved: int) -> float:
+        """The least time of an operation (roofline): its arithmetic or its traffic, the longer."""
+        sizes, rates = zip(*self.bytes_per_second, strict=True)
+        rate = float(np.exp(np.interp(np.log(max(moved, 1)), np.log(sizes), np.log(rates))))
+        return max(flop / self.flop_per_second, moved / rate)
+
+
+@cache
+def measure_limits(backend: Backend, dtype: str) -> Limits:
+    """Measure once per process: about half a second on a CPU, a few milliseconds on a GPU."""
+    with backend.active():
+        A, B, C = (backend.empty((_SIDE, _SIDE), dtype) for _ in range(3))
+        A[...], B[...] = 1.25, 0.75
+        product = _best(backend, lambda: _multiply(backend, A, B, C))
+        rates = tuple((size, size / _copy_seconds(backend, size)) for size in _SIZES)
+    return Limits(2 * _SIDE**3 / product, rates)
+
+
+def _multiply(backend: Backend, A: Array, B: Array, C: Array) -> None:
+    try:
+        backend.xp.matmul(B.T, A.T, out=C.T)
+    except TypeError:  # the Array API's matmul has no `out`
+        backend.xp.matmul(B.T, A.T)
+
+
+def _copy_seconds(backend: Backend, size: int) -> float:
+    workers = 1
+    if isinstance(backend, CpuBackend):
+        from nnx.backends.engine import count_workers
+
+        workers = count_workers()
+    count = size // (2 * workers * 4)  # float32 numbers of each worker, read and written
+    pairs = [(backend.zeros((count,)), backend.zeros((count,))) for _ in range(workers)]
+    repeats = _SIZES[-1] // size  # so that starting the workers counts for nothing
+
+    def copy(pair: tuple[Array, Array]) -> None:
+        for _ in range(repeats):
+            pair[1][...] = pair[0]
+
+    if workers == 1:
+        return _best(backend, lambda: copy(pairs[0])) / repeats
+    with ThreadPoolExecutor(workers) as pool:
+        return _best(backend, lambda: list(pool.map(copy, pairs))) / repeats
+
+
+def _best(backend: Backend, call: Any) -> float:
+    """The shortest of several timings, in seconds."""
+    call()
+    found = []
+    for _ in range(_REPEATS):
+        backend.synchronize()
+        start = time.perf_counter()
+        call()
+        backend.synchronize()
+        found.append(time.perf_counter() - start)
+    return min(found)
