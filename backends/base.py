@@ -45,10 +45,16 @@ class Backend:
         How many slabs a stream holds in the memory of the device.
     fused : bool
         Whether nnx's own activations, losses and masks run without temporary arrays.
+    multiple : int
+        Weight matrices take up multiples of so many rows and columns in the flat vector.
+    trains_16_bit : bool
+        Whether training steps can compute in bfloat16 and float16.
     """
 
     slabs = 1
     fused = False
+    multiple = 1
+    trains_16_bit = False
 
     def __init__(self, xp: Any, device: str) -> None:
         self.xp = xp
@@ -145,6 +151,10 @@ class Backend:
     def describe(self) -> dict[str, str]:
         """Return the device's name and the libraries that serve it, for records."""
         return {"device": self.device, "namespace": self.xp.__name__}
+
+    def why_no_graphs(self) -> str | None:
+        """Return what keeps training steps from running as CUDA graphs; None where nothing does."""
+        return f"device {self.device!r} is not nnx's own CPU or GPU backend"
 
     # -- the primitives -------------------------------------------------------------------------
 

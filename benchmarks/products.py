@@ -7,13 +7,18 @@ outputs that exist already: no bias, no activation, no loss, no update, no alloc
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+import nnx
 from nnx.backends import Backend
+from nnx.backends.cuda.graph import Launch, Recording
+from nnx.backends.cuda.products import Planned
 from nnx.benchmarks.cell import Order, Pass
+from nnx.graph_program import GraphProgram
 
 Operands = tuple[Any, Any, Any]
 
@@ -112,3 +117,61 @@ def _columns_product(left: Any, right: Any, out: Any, order: Order) -> Operands:
     CuPy writes only into C-ordered outputs, and the transposed product is the same work.
     """
     return (right.T, left.T, out.T) if order == "network" else (left, right, out)
+
+
+def graph_products(
+    backend: Backend, sizes: Sequence[int], m: int, precision: str
+) -> Callable[[], None]:
+    """Make a function that runs the products of one step on a GPU, as one CUDA graph.
+
+    They are the products that a compiled step plans, of the same sizes and at the same addresses,
+    each without its epilogue and with the fastest algorithm for it.
+
+    Raises
+    ------
+    DataError
+        Where steps are not compiled on this device.
+    """
+    step, X, Y = _step(backend, sizes, m, precision)
+    step(X, Y)
+    recording = plain_recording(step)
+    stream = backend.graphs()  # type: ignore[attr-defined]
+
+    def run() -> None:
+        with stream.ordered():
+            recording.replay(1)
+
+    return run
+
+
+def plain_recording(step: nnx.TrainingStep, steps: int = 1) -> Recording:
+    """The products alone of a compiled GPU step that has been taken, for graphs of `steps`."""
+    stream = step.backend.graphs()  # type: ignore[attr-defined]
+    program = graph_program(step)
+    launches = []
+    with stream.ordered():
+        for launch in program.launches:
+            if isinstance(launch.run, Planned):
+                plain = replace(launch.run.product, epilogue="DEFAULT", bias=0, aux=0, aux_ld=0)
+                launches.append(Launch("product", stream.plan(plain)))
+    return Recording(stream, launches, steps, program)
+
+
+def graph_program(step: nnx.TrainingStep) -> GraphProgram:
+    """The program of a compiled GPU step that has been taken with one kind of data."""
+    assert step._graphs is not None
+    (program,) = step._graphs._programs.values()
+    return program
+
+
+def _step(
+    backend: Backend, sizes: Sequence[int], m: int, precision: str
+) -> tuple[nnx.TrainingStep, Any, Any]:
+    """A compiled step with Adam, and random data for it."""
+    net = nnx.MLP(
+        list(sizes), device=backend, precision=None if precision == "float32" else precision
+    )
+    rng = np.random.default_rng(0)
+    X = backend.asarray(rng.standard_normal((m, sizes[0]), dtype=np.float32).T)
+    Y = backend.asarray(rng.integers(0, sizes[-1], m))
+    return nnx.TrainingStep(net, m, nnx.Adam(), compiled=True), X, Y

@@ -19,6 +19,7 @@ from nnx.backends.reference.losses import LOSSES, Loss
 from nnx.initialisers import INITIALISERS
 from nnx.layers import Dense, Layer
 from nnx.model import Model
+from nnx.precision import check_precision
 
 FORMAT = "nnx-network/1"
 _WITH_ALPHA = {"leaky_relu": leaky_relu, "elu": elu}
@@ -69,6 +70,7 @@ def describe(model: Model) -> dict[str, Any]:
         "layers": [_describe_layer(layer) for layer in model.layers],
         "loss": _describe_loss(model.loss),
         "dtype": model.dtype,
+        "precision": model.precision,
         "seed": model.seed,
         "l2": model.penalty.l2,
         "l1": model.penalty.l1,
@@ -168,6 +170,8 @@ def _settings(description: Mapping[str, Any], custom: Sequence[Any]) -> dict[str
         getattr(thing, "name", None) or thing.__name__: thing for thing in custom
     }
     settings = {key: description[key] for key in ("n_x", "dtype", "seed", "l2", "l1")}
+    # Files of before there were precisions lack it.
+    settings["precision"] = check_precision(description.get("precision"), settings["dtype"])
     settings["layers"] = [_read_layer(layer, known) for layer in description["layers"]]
     loss = dict(description["loss"])
     name = loss.pop("name")

@@ -8,9 +8,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from nnx.backends import engine
+from nnx.backends.cpu import CpuBackend
 from nnx.backends.errors import OutOfMemoryError
+from nnx.graph_layout import Layout
 from nnx.layers import Dense
 from nnx.model import Model
+from nnx.precision import SIXTEEN_BITS
 from nnx.sharing import Sharing
 from nnx.step import why_not_compiled
 
@@ -61,9 +64,10 @@ class Demand:
 
 
 def step_kind(model: Model, compiled: bool | None = None) -> str:
-    """How `TrainingStep` will run with this argument: "compiled", "primitives" or "layers"."""
+    """How `TrainingStep` will run with this argument: "compiled" (for the CPU), "graph", "primitives"
+    or "layers"."""
     if compiled is not False and why_not_compiled(model) is None:
-        return "compiled"
+        return "compiled" if type(model.backend) is CpuBackend else "graph"
     dense = all(isinstance(layer, Dense) for layer in model.layers)
     return "primitives" if dense else "layers"
 
@@ -107,9 +111,17 @@ def _temporary(model: Model, m: int) -> int:
     return most
 
 
+def _graph(model: Model, m: int) -> int:
+    """The workspace, a program's ledger, and theta in 16 bits where products take it so."""
+    layout = Layout(model, m, copied=True)
+    short = 2 * int(model.theta.shape[0]) if model.precision in SIXTEEN_BITS else 0
+    return layout.work_bytes + layout.ledger_bytes + short
+
+
 # For each kind of step the bytes of a step over m examples, beside theta, gradient, state, batch.
 WORKSPACE: dict[str, Callable[[Model, int], int]] = {
     "compiled": _compiled,
+    "graph": _graph,
     "primitives": _primitives,
     "layers": _layers,
 }
@@ -152,10 +164,12 @@ def demand(
     theta = int(model.theta.shape[0]) * _itemsize(model)
     sizes = list(sizes)
     example = bytes_of_example(model, labels)
-    # A program has its own place for a gathered batch; the others give theirs back.
-    together = sum(sizes) if kind == "compiled" else max(sizes, default=0)
+    # A program has its own place for a gathered batch, a graph's is part of its workspace; the
+    # others give theirs back.
+    together = {"compiled": sum(sizes), "graph": 0}.get(kind, max(sizes))
     batch = example * (slab * model.backend.slabs if slab else together if gathered else 0)
-    workspace = sum(WORKSPACE[kind](model, m) for m in sizes)
+    each = [WORKSPACE[kind](model, m) for m in sizes]
+    workspace = max(each) if kind == "graph" else sum(each)  # graphs share theirs
     gradient = theta * (2 if blocked else 1)
     undo = theta if model.backend.owns(np.empty(0)) else 0
     return Demand(theta, gradient, theta * slots, workspace, batch, data, undo)

@@ -17,6 +17,7 @@ from nnx.inputs import check_number, check_weights, check_X, check_Y
 from nnx.layers import Dense, Layer, linear_backward
 from nnx.parameters import FlatVector
 from nnx.penalties import Penalty
+from nnx.precision import check_device, check_precision
 
 Array = Any
 
@@ -68,6 +69,7 @@ class Model:
     penalty : Penalty
     backend : Backend
     dtype : str
+    precision : str or None
     seed : int
     vector : FlatVector
         theta and its views.
@@ -81,6 +83,7 @@ class Model:
         loss: str | Loss | None = None,
         device: str | Backend = "auto",
         dtype: str = "float32",
+        precision: str | None = None,
         seed: int = 0,
         l2: float = 0.0,
         l1: float = 0.0,
@@ -92,8 +95,10 @@ class Model:
         self.loss = _checked_loss(loss, self.layers[-1])
         self.penalty = Penalty(l2, l1)
         self.dtype = _checked_dtype(dtype)
+        self.precision = check_precision(precision, self.dtype)
         self.seed = int(seed)
         self.backend = get_backend(device)
+        check_device(self.precision, self.backend)
         self.vector = self.zero_vector()
         rng = np.random.default_rng(self.seed)
         for views, specification in zip(self.vector.layers, self._specifications(), strict=True):
@@ -149,13 +154,29 @@ class Model:
             layer.parameters(n_prev) for layer, n_prev in zip(self.layers, self.n[:-1], strict=True)
         ]
 
-    def copy(self, *, device: str | Backend | None = None, dtype: str | None = None) -> Self:
-        """Return an equal network with parameters of its own, on `device`, in `dtype`."""
+    def copy(
+        self,
+        *,
+        device: str | Backend | None = None,
+        dtype: str | None = None,
+        precision: str | None = "same",
+    ) -> Self:
+        """Return an equal network with parameters of its own, on `device`, in `dtype`.
+
+        A precision that the device does not have is kept: the network predicts there as
+        everywhere, and an error says what to do where it is trained.
+        """
         new = copy.copy(self)
         new.backend = self.backend if device is None else get_backend(device)
         new.dtype = self.dtype if dtype is None else _checked_dtype(dtype)
+        if precision != "same":
+            new.precision = check_precision(precision, new.dtype)
+            check_device(new.precision, new.backend)
+        elif new.dtype != self.dtype:
+            new.precision = None
         new.vector = new.zero_vector()
-        new.theta[...] = new.backend.asarray(self.theta, new.dtype)
+        for name, view in new.parameters.items():
+            view[...] = new.backend.asarray(self.parameters[name], new.dtype)
         return new
 
     # -- forward, cost, backward ----------------------------------------------------------------

@@ -39,6 +39,12 @@ class Network(Model):
     device : str
         "cpu", "cuda", "cuda:1", or "auto": a GPU where there is one.
     dtype : {"float32", "float64"}
+    precision : {None, "float32", "tf32", "bfloat16", "float16"}
+        In which numbers an NVIDIA GPU computes the training steps of a float32 network; by default
+        in float32. Parameters, gradients, cost and predictions stay in float32. "tf32" is a
+        permission, which the CPU does not use; "bfloat16" and "float16" need a GPU and the extra
+        `cuda12` or `cuda13`. With "float16" the gradient is scaled so that it keeps within range,
+        and a step whose gradient does not is left out.
     seed : int
         Decides initial weights, shuffles and dropout, alike on every device.
     l2, l1 : float
@@ -187,9 +193,25 @@ class Network(Model):
         """Return the accuracy, or R^2 for regression, for X (n_x, m) and Y as `fit` takes it."""
         return score(self, data_for(self, X, Y))
 
-    def copy(self, *, device: str | Backend | None = None, dtype: str | None = None) -> Self:
-        """Return an equal network with parameters of its own, on `device`, in `dtype`."""
-        new = super().copy(device=device, dtype=dtype)
+    def copy(
+        self,
+        *,
+        device: str | Backend | None = None,
+        dtype: str | None = None,
+        precision: str | None = "same",
+    ) -> Self:
+        """Return an equal network with parameters of its own.
+
+        Parameters
+        ----------
+        device : str, optional
+        dtype : str, optional
+            Another dtype resets the precision.
+        precision : str or None, optional
+            By default that of this network, also on a device that cannot train with it: there it
+            predicts, and training is an error.
+        """
+        new = super().copy(device=device, dtype=dtype, precision=precision)
         new._run = None
         return new
 
@@ -228,7 +250,9 @@ def load(
         Where the file is no such network, or names something that `custom` lacks.
     """
     settings, parameters = read(path, custom)
+    precision = settings.pop("precision")
     net = Network(**settings, device=device)
+    net.precision = precision  # a device that cannot train with it can predict
     for name, view in net.parameters.items():
         view[...] = net.backend.asarray(parameters[name], net.dtype)
     return net
@@ -254,7 +278,7 @@ def MLP(
         Of the hidden layers' dropout.
     initialiser : str or callable, optional
     **network
-        As for `Network`: loss, device, dtype, seed, l2, l1.
+        As for `Network`: loss, device, dtype, precision, seed, l2, l1.
 
     Examples
     --------

@@ -1,7 +1,8 @@
 """All parameters as views into one flat vector theta: the penalised ones first.
 
-Each starts at a multiple of 256 bytes, which the fastest matrix products want. The gaps hold zeros
-and no formula reads them.
+Each starts at a multiple of 256 bytes, which the fastest matrix products want. Where a backend asks
+for it (`Backend.multiple`), the rows and columns of a matrix are rounded up too, and the view
+leaves the rest out. All gaps hold zeros, and stay zero: no formula needs them.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class FlatVector:
         layers[l-1]: name -> view, e.g. "W", "b".
     views : mapping
         The same views by their full names: "W1", "b1", ...; "dW1", "db1", ...
+    starts : tuple of dict
+        starts[l-1]: name -> position of the first element in `flat`.
     penalised : int
         flat[:penalised] holds the parameters that the penalties count.
     """
@@ -63,24 +66,29 @@ class FlatVector:
         dtype: str,
         prefix: str = "",
     ) -> None:
-        starts, end = {}, 0
+        self.starts: tuple[dict[str, int], ...] = tuple({} for _ in layers)
+        end = 0
         for penalised in (True, False):
-            for number, layer in enumerate(layers, 1):
+            for starts, layer in zip(self.starts, layers, strict=True):
                 for name, parameter in layer.items():
                     if parameter.penalised is penalised:
-                        starts[name, number] = end
-                        end += -(-_size(parameter.shape) // _ALIGN) * _ALIGN
+                        starts[name] = end
+                        end += round_up(_size(_padded(parameter, backend)), _ALIGN)
             if penalised:
                 self.penalised = end
         self.flat = backend.zeros((end,), dtype)
 
-        def view(name: str, number: int, shape: tuple[int, ...]) -> Array:
-            start = starts[name, number]
-            return backend.xp.reshape(self.flat[start : start + _size(shape)], shape)
+        def view(start: int, parameter: Parameter) -> Array:
+            shape = _padded(parameter, backend)
+            whole = backend.xp.reshape(self.flat[start : start + _size(shape)], shape)
+            if shape == parameter.shape:
+                return whole
+            rows, columns = parameter.shape
+            return whole[:rows, :columns]
 
         self.layers = tuple(
-            {name: view(name, number, parameter.shape) for name, parameter in layer.items()}
-            for number, layer in enumerate(layers, 1)
+            {name: view(starts[name], parameter) for name, parameter in layer.items()}
+            for starts, layer in zip(self.starts, layers, strict=True)
         )
         self.views: Mapping[str, Array] = MappingProxyType(
             {
@@ -89,6 +97,18 @@ class FlatVector:
                 for name, array in layer.items()
             }
         )
+
+
+def round_up(size: int, multiple: int) -> int:
+    """Return the smallest multiple that is not below `size`."""
+    return -(-size // multiple) * multiple
+
+
+def _padded(parameter: Parameter, backend: Backend) -> tuple[int, ...]:
+    """The shape that a parameter takes up: weight matrices are rounded up, columns b[l] are not."""
+    if len(parameter.shape) != 2 or not parameter.penalised:
+        return parameter.shape
+    return tuple(round_up(n, backend.multiple) for n in parameter.shape)
 
 
 def _size(shape: tuple[int, ...]) -> int:

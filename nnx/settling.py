@@ -120,6 +120,11 @@ class Settler:
         steps = math.ceil(self._m / size) * epochs
         self._compiled = worth_compiling(model, size, steps)
         self._kind = step_kind(model, self._compiled)
+        if asked.block_size is not None and model.precision == "float16":
+            raise DataError(
+                "block_size needs steps that are never left out, and precision='float16' leaves "
+                "out those whose gradient overflows: use 'bfloat16'"
+            )
 
     def _first_size(self) -> int:
         asked = self._asked.batch_size
@@ -195,10 +200,14 @@ class Settler:
             held += 3 * 8 * self._m  # as given, in the epoch's order, and with means of one
         if batching.size < self._m:
             held += 8 * self._m  # the order of the examples
+        compiled, kind = self._compiled, self._kind
+        if batching.blocked and kind == "graph" and _drops(self._model):
+            # A graph's masks are those of a whole batch, not of a later block of one.
+            compiled, kind = False, step_kind(self._model, False)
         need = demand(
             self._model,
             batching.sizes(),
-            kind=self._kind,
+            kind=kind,
             slots=self._slots,
             labels=self._data.labels,
             gathered=batching.size < self._m,
@@ -206,7 +215,7 @@ class Settler:
             slab=batching.longest(row) if stream else 0,
             data=held,
         )
-        return Settled(batching, self._compiled, stream, stream_validation, need)
+        return Settled(batching, compiled, stream, stream_validation, need)
 
     def refusal(self, run: Settled, failed: str | None = None) -> OutOfMemoryError:
         """The error for a run that needs too much, or that failed in spite of what was foreseen."""
@@ -251,6 +260,10 @@ class Settler:
         while block > 1:
             block = -(-block // 2)
             yield self._run(run.batching.size, block, run.stream, run.stream_validation)
+
+
+def _drops(model: Model) -> bool:
+    return any(getattr(layer, "keep_prob", 1.0) < 1 for layer in model.layers)
 
 
 def _free_bytes(model: Model) -> float:

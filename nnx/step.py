@@ -22,11 +22,13 @@ from nnx.backends.reference.updates import (
     UpdateRule,
     clip_norm,
 )
+from nnx.graph_step import GraphSteps, Shared, check_rule, is_whole, why_no_graph
 from nnx.layers import Dense
 from nnx.model import Model, on_its_device
 from nnx.optimizers import Optimizer, get_optimizer
 from nnx.parameters import FlatVector
 from nnx.plan import Plan
+from nnx.precision import SIXTEEN_BITS, check_device
 from nnx.primitive_step import PrimitiveStep, layer_by_layer
 
 if TYPE_CHECKING:
@@ -53,12 +55,15 @@ class OptimizerState:
         The rule's state vectors, of the shape of theta.
     t : int
         Steps done.
+    shared : Shared
+        What the programs of a GPU have in common.
     """
 
     def __init__(self, model: Model, optimizer: Optimizer) -> None:
         self.gradient: FlatVector = model.zero_vector("d")
         self.slots = {name: model.zero_vector().flat for name in optimizer.rule.slots}
         self.t = 0
+        self.shared = Shared()
 
 
 class TrainingStep:
@@ -66,8 +71,9 @@ class TrainingStep:
 
     Equal to `forward`, `cost`, `backward` and the optimizer's update, without their checks and
     without allocation: X and Y must be arrays of the network's device and dtype, in the form
-    that `forward` and `backward` accept (labels as int64). On the CPU it is compiled where Numba
-    is installed (extra `fast`) and all parts of the network are nnx's own.
+    that `forward` and `backward` accept (labels as int64). Where all parts of the network are
+    nnx's own, it is compiled: for the CPU by Numba (extra `fast`), for a GPU into CUDA graphs
+    whose products cuBLASLt computes (nvmath-python, in the extras `cuda12` and `cuda13`).
 
     Parameters
     ----------
@@ -84,7 +90,7 @@ class TrainingStep:
     Raises
     ------
     DataError
-        Where `compiled=True` cannot be had; the message says why.
+        Where `compiled=True`, or the network's precision, cannot be had; the message says why.
 
     Examples
     --------
@@ -112,17 +118,26 @@ class TrainingStep:
         reason = "compiled=False" if compiled is False else why_not_compiled(model)
         if compiled and reason is not None:
             raise DataError(f"this step cannot be compiled: {reason}")
+        check_device(model.precision, self.backend)
+        if model.precision in SIXTEEN_BITS and reason is not None:
+            raise DataError(f"precision={model.precision!r} needs a compiled step: {reason}")
+        rule = self.optimizer.rule
+        check_rule(model, rule)
         self.compiled = reason is None
         self._first_rate, self._rate = self.optimizer.schedule(0.0), np.zeros(1)
-        self._workers = engine.count_workers() if self.compiled else 1
+        self._graphs: GraphSteps | None = None
+        if self.compiled and not _on_cpu(model):
+            self._graphs = GraphSteps(model, m, self.state, rule, self.optimizer.clip_norm)
+        self._workers = engine.count_workers() if self.compiled and _on_cpu(model) else 1
         self._programs: dict[tuple[bool, ...], Program] = {}
         dense = all(isinstance(layer, Dense) for layer in model.layers)
         self._primitives = PrimitiveStep(model, m) if dense and not self.compiled else None
-        rule = self.optimizer.rule
-        # The compiled update knows nnx's own rules, and does not wait for the gradient's norm.
-        self._whole = (
-            self.compiled and type(rule) in _COMPILED_RULES and self.optimizer.clip_norm is None
-        )
+        # The compiled update knows nnx's own rules; on the CPU it has no norm of the gradient.
+        if self._graphs is not None:
+            self._whole = is_whole(rule)
+        else:
+            own = type(rule) in _COMPILED_RULES and self.optimizer.clip_norm is None
+            self._whole = self.compiled and own
 
     @on_its_device
     def __call__(
@@ -189,6 +204,8 @@ class TrainingStep:
         total: Array = 0.0
         if self._whole:
             self._check(X, Y, weights, whole=False)
+            if self._graphs is not None:
+                return self._launch(X, Y, weights, order, rates, update=True)
             flop = self._program(X, Y, weights, order is not None, True).plan.flop
             count = int(max(1, min(_FLOP_PER_CALL / max(flop, 1), _STEPS_PER_CALL)))
             for first in range(0, len(rates), count):
@@ -298,7 +315,7 @@ class TrainingStep:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other users of the cores quiet while many steps are taken."""
-        blas = find_blas() if self.compiled else None
+        blas = find_blas() if self.compiled and self._graphs is None else None
         if blas is None:
             yield
             return
@@ -357,6 +374,11 @@ class TrainingStep:
         times: Array | None = None,
         first: int = 0,
     ) -> Array:
+        if self._graphs is not None:
+            total = self._graphs.run(X, Y, weights, order, rates, update=update)
+            if update:
+                self.state.t += len(rates)
+            return total
         program = self._program(X, Y, weights, order is not None, update)
         X, Y = np.asfortranarray(X), np.asfortranarray(Y)
         losses, penalties = program.launch(
@@ -378,8 +400,8 @@ def add_penalties(model: Model, gradient: FlatVector, J: Array, m: int) -> Array
 
 def why_not_compiled(model: Model) -> str | None:
     """Return what keeps the steps of this network from being compiled; None where nothing does."""
-    if type(model.backend) is not CpuBackend:
-        return f"device {model.device!r} is not nnx's own CPU backend"
+    if not _on_cpu(model):
+        return why_no_graph(model)
     reason = engine.why_unusable()
     if reason is not None:
         return reason
@@ -390,11 +412,17 @@ def why_not_compiled(model: Model) -> str | None:
 
 def worth_compiling(model: Model, m: int, steps: int) -> bool | None:
     """Return what to pass as `compiled` for so many steps: False where Numba would load longer."""
+    if not _on_cpu(model):
+        return None
     flop = 6 * m * sum(n * n_prev for n_prev, n in pairwise(model.n))
     seconds = steps * (flop / _FLOP_PER_SECOND + _STEP_SECONDS)
     # Many short runs in one process are worth it as much as a long one.
     _foreseen.append(_foreseen.pop() + seconds)
     return None if _foreseen[0] >= 2 * engine.seconds_to_load() else False
+
+
+def _on_cpu(model: Model) -> bool:
+    return type(model.backend) is CpuBackend
 
 
 def _part(array: Array | None, part: slice) -> Array | None:

@@ -11,7 +11,10 @@ from nnx.model import Model
 def one_line(model: Model) -> str:
     """Return `Network(2 -> 4 tanh -> 1 sigmoid, loss, dtype on device)`."""
     chain = " -> ".join([str(model.n_x), *(_label(layer) for layer in model.layers)])
-    return f"Network({chain}, {model.loss.name}, {model.dtype} on {model.device})"
+    numbers = model.dtype
+    if model.precision not in (None, model.dtype):
+        numbers += f"/{model.precision}"
+    return f"Network({chain}, {model.loss.name}, {numbers} on {model.device})"
 
 
 def _label(layer: Layer) -> str:

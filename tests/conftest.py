@@ -24,6 +24,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(reason)
 
 
+@pytest.fixture(scope="session")
+def host_backend(tmp_path_factory: pytest.TempPathFactory) -> Backend:
+    """The GPU backend with everything of NVIDIA's played on the host."""
+    from host_gpu import host_backend
+
+    return host_backend(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture(scope="session", params=["host", pytest.param("gpu", marks=pytest.mark.gpu)])
+def gpu_backend(request: pytest.FixtureRequest) -> Backend:
+    """The GPU backend on the host, and on the first GPU."""
+    if request.param == "host":
+        backend: Backend = request.getfixturevalue("host_backend")
+        return backend
+    return get_backend("cuda:0")
+
+
 @pytest.fixture(params=["cpu", "strict", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> str:
     """Each device; "strict" is array-api-strict through the reference backend."""

@@ -23,7 +23,9 @@ from nnx.backends.cuda.fused import (
     loss_kernel,
     update_kernel,
 )
-from nnx.backends.cuda.launch import C_TYPES, Kernels
+from nnx.backends.cuda.graph import GraphStream
+from nnx.backends.cuda.launch import C_TYPES, Kernels, kernel_names, kernel_source
+from nnx.backends.cuda.products import cublaslt, why_no_cublaslt
 from nnx.backends.cuda.stream import SLOTS, PinnedStream
 from nnx.backends.errors import DTypeError
 from nnx.backends.host import Memory
@@ -45,12 +47,17 @@ class CudaBackend(Backend):
 
     slabs = SLOTS
     fused = True
+    # Tensor cores want 16 bytes of everything: 8 numbers of 16 bits.
+    multiple = 8
+    trains_16_bit = True
 
     def __init__(self, index: int) -> None:
         super().__init__(array_api_compat.cupy, f"cuda:{index}")
         self.index = index
         self._gpu = cupy.cuda.Device(index)
-        self._launch = Kernels().launch
+        self._graphs: GraphStream | None = None
+        self._cublaslt: Any = None
+        self._launch = Kernels(cupy, kernel_source(), kernel_names()).launch
 
     # -- arrays ---------------------------------------------------------------------------------
 
@@ -170,6 +177,23 @@ class CudaBackend(Backend):
             **{f"cuda_{key}": f"{v // 1000}.{v % 1000 // 10}" for key, v in cuda.items()},
         }
 
+    # -- the fast floor -------------------------------------------------------------------------
+
+    def why_no_graphs(self) -> str | None:
+        """Return what keeps steps from running as CUDA graphs; None where nothing does."""
+        return why_no_cublaslt() if self._cublaslt is None else None
+
+    def use_cublaslt(self, api: Any) -> None:
+        """Call these functions for matrix products, instead of those of nvmath-python."""
+        self._cublaslt, self._graphs = api, None
+
+    def graphs(self) -> GraphStream:
+        """Return the stream on which steps are recorded and replayed, made at its first use."""
+        if self._graphs is None:
+            with self._gpu:
+                self._graphs = GraphStream(cupy, self._cublaslt or cublaslt())
+        return self._graphs
+
     # -- the primitives -------------------------------------------------------------------------
 
     def dense_forward(
@@ -259,8 +283,11 @@ class CudaBackend(Backend):
                 x is not None and x.dtype != dtype for x in (A_prev, dW, db)
             ):
                 return super().weight_gradient(dZ, A_prev, dW=dW, db=db)
-            dW = cupy.matmul(dZ, A_prev.T, out=dW)
-            dW /= m
+            # CuPy writes into C-contiguous outputs only, and a padded matrix is none.
+            direct = dW if dW is None or dW.flags.c_contiguous else None
+            product = cupy.matmul(dZ, A_prev.T, out=direct)
+            product /= m
+            dW = self._put(product, dW)
             db = cupy.sum(dZ, axis=1, keepdims=True, out=db)
             db /= m
             return dW, db

@@ -1,7 +1,8 @@
-"""The fused kernels of kernels.cu: what they are called, how they are compiled and launched."""
+"""The fused kernels of kernels.cu: what they are called; how kernels are compiled and launched."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from typing import Any
 
@@ -27,14 +28,21 @@ STRUCTS = {
 # kernels wait for memory, not for arithmetic. CuPy itself adds -ftz=true.
 OPTIONS = ("-std=c++17", "-fmad=false")
 
-_BLOCK = 256
+BLOCK = 256
 # Blocks beyond this only add to the cost of starting them: threads loop instead.
 _MAX_BLOCKS = 8192
 
 
-def kernel_source() -> str:
-    """Return the text of kernels.cu."""
-    return files(__package__).joinpath("kernels.cu").read_text(encoding="utf-8")
+def kernel_source(file: str = "kernels.cu") -> str:
+    """Return the text of a file of kernels, after what all of them share."""
+    folder = files(__package__)
+    parts = ("activations.cuh", file)
+    return "\n".join(folder.joinpath(part).read_text(encoding="utf-8") for part in parts)
+
+
+def blocks_for(size: int, most: int = _MAX_BLOCKS) -> int:
+    """Return how many blocks share out `size` elements, one or more to each thread."""
+    return min(-(-size // BLOCK), most)
 
 
 def kernel_names() -> tuple[str, ...]:
@@ -51,35 +59,41 @@ def kernel_names() -> tuple[str, ...]:
 
 
 class Kernels:
-    """The compiled kernels; RawModule compiles all of them when the first one is wanted.
+    """Compiled kernels; all are compiled when the first one is wanted.
 
     CuPy keeps the binary on disk, and loads it once for each device that is used.
+
+    Parameters
+    ----------
+    cupy : module
+    source : str
+        From `kernel_source`.
+    names : iterable of str
+        C++ name expressions.
     """
 
-    def __init__(self) -> None:
-        import cupy
-
+    def __init__(self, cupy: Any, source: str, names: Iterable[str]) -> None:
         self._functions: dict[str, Any] = {}
         self._module = cupy.RawModule(
-            code=kernel_source(), options=OPTIONS, name_expressions=kernel_names()
+            code=source, options=OPTIONS, name_expressions=tuple(sorted(names))
         )
 
-    def launch(self, name: str, size: int, *arguments: Any) -> None:
-        """Run a kernel on `size` elements or columns, on the current device and stream.
+    def bind(self, name: str, blocks: int, *arguments: Any) -> Callable[[], None]:
+        """Return a call that runs a kernel, in so many blocks, on the current device and stream.
 
-        Parameters
-        ----------
-        name : str
-            One of `kernel_names()`.
-        size : int
-            The work to share out; with none, nothing is launched.
-        *arguments
-            Arrays go as pointers, None as a null pointer, Python integers as 64-bit ones and
-            NumPy scalars in their own type.
+        Arrays go as pointers, None as a null pointer, Python integers as 64-bit ones and NumPy
+        scalars in their own type.
         """
-        if not size:
-            return
         if name not in self._functions:
             self._functions[name] = self._module.get_function(name)
-        blocks = min(-(-size // _BLOCK), _MAX_BLOCKS)
-        self._functions[name]((blocks,), (_BLOCK,), arguments)
+        function, grid, block = self._functions[name], (blocks,), (BLOCK,)
+
+        def run() -> None:
+            function(grid, block, arguments)
+
+        return run
+
+    def launch(self, name: str, size: int, *arguments: Any) -> None:
+        """Run a kernel on `size` elements or columns; with none, nothing is launched."""
+        if size:
+            self.bind(name, blocks_for(size), *arguments)()

@@ -117,18 +117,26 @@ class Nnx(Contender):
 
 
 class Products(Contender):
-    """The bare products of one step through NumPy, in one of two memory orders."""
+    """The bare products of one step: through NumPy in one of two memory orders, or cuBLASLt."""
 
     library = "numpy"
+    devices = ("cpu", "cuda")
 
     def __init__(self, case: Case, order: Order = "network") -> None:
         super().__init__(case)
         from nnx.backends import get_backend
-        from nnx.benchmarks.products import bare_products
+        from nnx.benchmarks.products import bare_products, graph_products
 
-        self.step = bare_products(  # type: ignore[method-assign]
-            get_backend("cpu"), case.n, case.m, "float32", "step", order
-        )
+        self._backend = get_backend(case.device)
+        if case.device == "cpu":
+            run = bare_products(self._backend, case.n, case.m, "float32", "step", order)
+        else:
+            run = graph_products(self._backend, case.n, case.m, case.precision)
+        self.step = run  # type: ignore[method-assign]
+
+    def wait(self) -> None:
+        """Synchronise the device."""
+        self._backend.synchronize()
 
     def fit(self) -> float:
         """Products are no fit."""
@@ -447,9 +455,11 @@ CONTENDERS: dict[str, Callable[[Case], Contender]] = {
 }
 
 
-def _library(make: Any) -> str:
-    contender: Any = make.func if isinstance(make, partial) else make
-    return str(contender.library)
+def _contender(name: str) -> type[Contender]:
+    make: Any = CONTENDERS[name]
+    found: type[Contender] = make.func if isinstance(make, partial) else make
+    return found
 
 
-LIBRARIES = {name: _library(make) for name, make in CONTENDERS.items()}
+LIBRARIES = {name: _contender(name).library for name in CONTENDERS}
+ON_GPU = tuple(name for name in CONTENDERS if "cuda" in _contender(name).devices)

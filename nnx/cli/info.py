@@ -30,6 +30,9 @@ LIBRARIES = (
     Library(
         "CuPy", ("cupy-cuda13x", "cupy-cuda12x", "cupy"), ("cuda13", "cuda12"), "arrays on a GPU"
     ),
+    Library(
+        "nvmath-python", ("nvmath-python",), ("cuda13", "cuda12"), "fast training steps on a GPU"
+    ),
     Library("SciPy", ("scipy",), ("lbfgs",), "sparse input, the L-BFGS optimizer"),
     Library("scikit-learn", ("scikit-learn",), ("sklearn",), "estimators, real data sets"),
     Library("matplotlib", ("matplotlib",), ("plot",), "pictures"),

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nnx.backends import get_backend
+from nnx.backends import Backend, get_backend
 from nnx.backends.cpu import CpuBackend
+from nnx.benchmarks import products
 from nnx.benchmarks.cell import LIMITS, Order, Pass
 from nnx.benchmarks.products import bare_products, bytes_needed, flop
 
@@ -96,3 +97,13 @@ def test_the_memory_grows_with_the_examples_and_covers_the_operands() -> None:
     needed = bytes_needed(SIZES, 1000, itemsize=4)
     assert needed >= sum(held.values())
     assert bytes_needed(SIZES, 2000, itemsize=4) > 1.9 * needed
+
+
+def test_products_of_a_gpu_are_those_of_its_step_alone(gpu_backend: Backend) -> None:
+    step, X, Y = products._step(gpu_backend, (16, 8, 8, 4), 8, "tf32")
+    step(X, Y)
+    recording = products.plain_recording(step)
+    launched = [launch.run.product for launch in recording.launches]  # type: ignore[attr-defined]
+    assert len(launched) == 8  # three a layer, less dA[0]
+    assert {product.epilogue for product in launched} == {"DEFAULT"}
+    products.graph_products(gpu_backend, (16, 8, 4), 8, "float32")()

@@ -1,9 +1,10 @@
-"""kernels.cu for real GPUs: NVRTC compiles it without one, and every kernel is there and used."""
+"""The kernels for real GPUs: NVRTC compiles them without one, and every one is there and used."""
 
 import numpy as np
 import pytest
 
 from nnx.backends.cuda.launch import OPTIONS, kernel_names, kernel_source
+from nnx.backends.cuda.step_kernels import FILE, step_names
 from nnx.backends.reference import losses, updates
 from nnx.backends.reference.activations import ACTIVATIONS
 
@@ -16,10 +17,15 @@ def call(function, *arguments):
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_nvrtc_compiles_every_kernel_without_a_warning(architecture):
+@pytest.mark.parametrize(
+    ("file", "names"),
+    [("kernels.cu", kernel_names()), (FILE, step_names())],
+    ids=["kernels", "step"],
+)
+def test_nvrtc_compiles_every_kernel_without_a_warning(architecture, file, names):
     nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings brings NVRTC's API")
-    program = call(nvrtc.nvrtcCreateProgram, kernel_source().encode(), b"kernels.cu", 0, [], [])
-    for name in kernel_names():
+    program = call(nvrtc.nvrtcCreateProgram, kernel_source(file).encode(), file.encode(), 0, [], [])
+    for name in names:
         call(nvrtc.nvrtcAddNameExpression, program, name.encode())
     # What CuPy adds to the options.
     options = [o.encode() for o in (*OPTIONS, "-ftz=true", f"--gpu-architecture={architecture}")]
@@ -29,7 +35,7 @@ def test_nvrtc_compiles_every_kernel_without_a_warning(architecture):
     assert (int(status), log.strip(b" \0\n").decode()) == (0, "")
     binary = b" " * call(nvrtc.nvrtcGetCUBINSize, program)
     call(nvrtc.nvrtcGetCUBIN, program, binary)
-    for name in kernel_names():
+    for name in names:
         assert call(nvrtc.nvrtcGetLoweredName, program, name.encode()) in binary
 
 

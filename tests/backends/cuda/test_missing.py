@@ -10,6 +10,7 @@ import pytest
 
 from nnx.backends import available_devices
 from nnx.backends.cuda import count_devices, make_backend, why_unusable
+from nnx.backends.cuda.products import why_no_cublaslt
 from nnx.backends.errors import DeviceError
 
 
@@ -20,8 +21,10 @@ class CUDARuntimeError(RuntimeError):
 @pytest.fixture(autouse=True)
 def _fresh():
     why_unusable.cache_clear()
+    why_no_cublaslt.cache_clear()
     yield
     why_unusable.cache_clear()
+    why_no_cublaslt.cache_clear()
 
 
 @pytest.fixture
@@ -97,6 +100,25 @@ def test_a_device_number_that_is_not_there(cupy, device, message):
     assert message in str(caught.value)
 
 
+def test_no_nvmath(monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "nvmath" else found(n))
+    for word in ("nvmath-python is not installed", "nnx-learn[cuda12]", "nnx-learn[cuda13]"):
+        assert word in why_no_cublaslt()
+
+
+def test_an_nvmath_without_its_libraries(monkeypatch):
+    def fail():
+        raise RuntimeError("libcublasLt.so.13 was not found")
+
+    monkeypatch.setattr("nnx.backends.cuda.products.cublaslt", fail)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: ModuleSpec(n, None))
+    reason = why_no_cublaslt()
+    assert "cuBLASLt cannot be used (libcublasLt.so.13 was not found)" in reason
+    assert "nnx-learn[cuda13]" in reason
+
+
 def test_importing_nnx_does_not_import_cupy():
-    code = "import sys, nnx, nnx.backends.cuda.fused; sys.exit('cupy' in sys.modules)"
+    loaded = "any(name in sys.modules for name in ('cupy', 'nvmath'))"
+    code = f"import sys, nnx, nnx.backends.cuda.fused; sys.exit({loaded})"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -257,7 +257,7 @@ def test_dropout_is_the_reference_bit_for_bit(backend, dtype, n, m, order, key, 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_threads_that_loop(backend, dtype, monkeypatch):
     """More elements than threads: each thread handles several, and its row moves on."""
-    monkeypatch.setattr(launch, "_BLOCK", 4)
+    monkeypatch.setattr(launch, "BLOCK", 4)
     monkeypatch.setattr(launch, "_MAX_BLOCKS", 2)
     n, m = 7, 23
     W, A_prev, b = (normal(i, *s, dtype=dtype) for i, s in enumerate([(n, 3), (3, m), (n, 1)]))

@@ -9,7 +9,7 @@ import pytest
 
 from nnx.benchmarks.peers import Case, Comparison, Outcome, compare, fits, installed, steps
 from nnx.benchmarks.peers.child import prepare
-from nnx.benchmarks.peers.contenders import CONTENDERS, LIBRARIES
+from nnx.benchmarks.peers.contenders import CONTENDERS, LIBRARIES, ON_GPU
 from nnx.cli import main
 from nnx.errors import DataError, UnknownNameError
 
@@ -21,6 +21,25 @@ def test_the_grid_and_the_fits() -> None:
     assert len(steps()) == 25
     assert steps((64,), (512,), layers=4)[0].n == (784, 512, 512, 512, 512, 10)
     assert [fit.rows for fit in fits()] == [1347, 100_000, 100_000]
+
+
+def test_the_grid_of_a_gpu() -> None:
+    grid = steps(device="cuda", precision="bfloat16")
+    assert len(grid) == 16
+    assert grid[-1].name == "step 784-8192-10, m = 65536, bfloat16 on cuda"
+    assert {case.precision for case in fits("cuda", "tf32")} == {"tf32"}
+
+
+def test_who_is_compared_on_a_gpu() -> None:
+    assert set(ON_GPU) == {
+        "nnx", "matmul", "matmul, other order", "JAX", "PyTorch", "PyTorch compiled",
+    }  # fmt: skip
+
+
+def test_a_library_without_a_gpu_says_so() -> None:
+    (case,) = steps((4,), (5,), device="cuda")
+    with pytest.raises(NotImplementedError, match="sklearn is not compared on cuda"):
+        prepare("scikit-learn", case)
 
 
 def test_flop_are_those_of_the_five_products() -> None:
@@ -79,6 +98,22 @@ def test_a_process_that_ends_is_a_problem_of_its_contender(monkeypatch: pytest.M
     assert found.outcomes["nnx"].samples
 
 
+def test_the_command_stops_at_its_limit_and_keeps_what_it_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("nnx.cli.peers.installed", lambda names: (["nnx"], []))
+    command = ["peers", "--m", "4,8", "--hidden", "5", "--no-fits", "--samples", "1"]
+    assert main([*command, "--limit", "0", "--out", str(tmp_path)]) == 0
+    assert "stopped after 0 s: 1 of 2 cases" in capsys.readouterr().out
+    record = json.loads((tmp_path / "peers.json").read_text())
+    assert [c["case"]["m"] for c in record["comparisons"]] == [4]
+
+
+def test_the_command_names_numbers_that_are_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["peers", "--m", "64,x"]) == 2
+    assert "wanted positive numbers such as 64,1024, got '64,x'" in capsys.readouterr().err
+
+
 def test_another_cost_is_a_problem() -> None:
     from nnx.benchmarks.peers.compare import _disagreement
 
@@ -96,12 +131,13 @@ def test_unknown_peers_and_samples() -> None:
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
     monkeypatch.setattr("nnx.cli.peers.steps", lambda *_, **__: [STEP])
-    monkeypatch.setattr("nnx.cli.peers.fits", lambda: [Case("fit", (8, 20, 3), 20, 70, 3)])
+    fit = Case("fit", (8, 20, 3), 20, 70, 3)
+    monkeypatch.setattr("nnx.cli.peers.fits", lambda *_: [fit])
     monkeypatch.setattr("nnx.cli.peers.installed", lambda names: (["nnx", "matmul"], ["Keras"]))
     assert main(["peers", "--quick", "--samples", "1", "--out", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "step 8-5-3, m = 6" in text
     assert "missing: Keras" in text
     record = json.loads((tmp_path / "peers.json").read_text())
-    assert record["schema"] == "nnx-peers/1"
+    assert record["schema"] == "nnx-peers/2"
     assert [c["case"]["kind"] for c in record["comparisons"]] == ["step", "fit"]
