@@ -64,8 +64,7 @@ class Demand:
 
 
 def step_kind(model: Model, compiled: bool | None = None) -> str:
-    """How `TrainingStep` will run with this argument: "compiled" (for the CPU), "graph", "primitives"
-    or "layers"."""
+    """How `TrainingStep` will run with this argument: a key of `WORKSPACE`."""
     if compiled is not False and why_not_compiled(model) is None:
         return "compiled" if type(model.backend) is CpuBackend else "graph"
     dense = all(isinstance(layer, Dense) for layer in model.layers)
