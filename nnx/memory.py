@@ -10,10 +10,9 @@ import numpy as np
 from nnx.backends import engine
 from nnx.backends.cpu import CpuBackend
 from nnx.backends.errors import OutOfMemoryError
-from nnx.graph_layout import Layout
+from nnx.graph_layout import step_bytes
 from nnx.layers import Dense
 from nnx.model import Model
-from nnx.precision import SIXTEEN_BITS
 from nnx.sharing import Sharing
 from nnx.step import why_not_compiled
 
@@ -111,10 +110,8 @@ def _temporary(model: Model, m: int) -> int:
 
 
 def _graph(model: Model, m: int) -> int:
-    """The workspace, a program's ledger, and theta in 16 bits where products take it so."""
-    layout = Layout(model, m, copied=True)
-    short = 2 * int(model.theta.shape[0]) if model.precision in SIXTEEN_BITS else 0
-    return layout.work_bytes + layout.ledger_bytes + short
+    """All of `step_bytes` but the gradient."""
+    return step_bytes(model, m) - int(model.theta.shape[0]) * _itemsize(model)
 
 
 # For each kind of step the bytes of a step over m examples, beside theta, gradient, state, batch.
