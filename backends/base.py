@@ -7,7 +7,7 @@ reference formulas. A faster backend overrides a primitive; it never changes wha
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -18,6 +18,7 @@ from nnx.backends.reference import dense, dropout, losses
 from nnx.backends.reference.activations import Activation
 from nnx.backends.reference.losses import Loss
 from nnx.backends.reference.updates import UpdateRule
+from nnx.backends.stream import Field, HostStream, Stream
 
 Array = Any
 
@@ -40,12 +41,18 @@ class Backend:
 
     Attributes
     ----------
+    slabs : int
+        How many slabs a stream holds in the memory of the device.
+    fused : bool
+        Whether nnx's own activations, losses and masks run without temporary arrays.
     multiple : int
         Weight matrices take up multiples of so many rows and columns in the flat vector.
     trains_16_bit : bool
         Whether training steps can compute in bfloat16 and float16.
     """
 
+    slabs = 1
+    fused = False
     multiple = 1
     trains_16_bit = False
 
@@ -129,6 +136,17 @@ class Backend:
     def memory(self) -> Memory:
         """Return the memory figures of the device, in bytes."""
         return host_memory()
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error says that there was no memory left, on this device or on the host."""
+        return isinstance(error, MemoryError)
+
+    def release(self) -> None:
+        """Give memory that is kept for reuse, but not in use, back to the device."""
+
+    def stream(self, fields: Sequence[Field], columns: int) -> Stream:
+        """Return what brings slabs of at most `columns` examples here; see `HostStream`."""
+        return HostStream(self, fields, columns)
 
     def describe(self) -> dict[str, str]:
         """Return the device's name and the libraries that serve it, for records."""

@@ -33,6 +33,24 @@ class DeviceError(NnxError, RuntimeError):
     """A device that is not there or cannot be used; the message says what is missing."""
 
 
+class OutOfMemoryError(NnxError, MemoryError):
+    """More memory is needed than a device has; the message says how much, and what would fit.
+
+    Attributes
+    ----------
+    needed, free : int
+        In bytes.
+    batch_size : int or None
+        The largest size, of those tried, that would fit: halves of the one asked for.
+    """
+
+    def __init__(
+        self, message: str, needed: int = 0, free: int = 0, batch_size: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.needed, self.free, self.batch_size = needed, free, batch_size
+
+
 class CheckpointError(NnxError, ValueError):
     """A file is not a model that nnx can open; the message names the file and the field."""
 

@@ -28,9 +28,17 @@ class Memory:
 
 
 def host_memory() -> Memory:
-    """Return this process's and the machine's memory figures (POSIX)."""
-    import resource
+    """Return this process's and the machine's memory figures; zeros where they are not known.
+
+    `free` counts what the system would give back from its file cache, and on Linux no more than
+    what the limit of a container (cgroup v2) leaves.
+    """
     import sys
+
+    try:
+        import resource
+    except ImportError:  # Windows
+        return Memory(0, 0, 0, None)
 
     page = os.sysconf("SC_PAGE_SIZE")
     unit = 1 if sys.platform == "darwin" else 1024
@@ -38,7 +46,29 @@ def host_memory() -> Memory:
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             used = int(file.read().split()[1]) * page
-        free = os.sysconf("SC_AVPHYS_PAGES") * page
+        free = int(min(_available(), _left_in_cgroup()))
     except (OSError, ValueError):  # not Linux: the peak is the nearest figure that is known
         used, free = peak, 0
     return Memory(used, free, os.sysconf("SC_PHYS_PAGES") * page, peak)
+
+
+def _available() -> int:
+    with open("/proc/meminfo", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _left_in_cgroup(folder: str = "/sys/fs/cgroup") -> float:
+    """Bytes below the container's limit, its file cache counted as free; no limit is infinity."""
+    try:
+        with open(f"{folder}/memory.max", encoding="ascii") as file:
+            limit = int(file.read())
+        with open(f"{folder}/memory.current", encoding="ascii") as file:
+            used = int(file.read())
+        with open(f"{folder}/memory.stat", encoding="ascii") as file:
+            stat = dict(line.split() for line in file)
+    except (OSError, ValueError):  # there is none, or it says "max"
+        return float("inf")
+    return max(0, limit - used + int(stat.get("inactive_file", 0)))

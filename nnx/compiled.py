@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,17 +36,9 @@ from nnx.layers import Dense
 from nnx.model import Model
 from nnx.parameters import FlatVector
 from nnx.plan import Plan
+from nnx.sharing import Sharing, ranges
 
 Array = Any
-
-_BLOCK = 512  # examples that a worker takes through all layers at once
-_SCRATCH = 1 << 17  # numbers of dA that a worker holds before they become dZ
-_UNITS = 16  # a worker's units are a multiple of this: one vector register
-# A smaller step, over fewer parameters, is over before a second worker has begun.
-_SHARED_FLOP, _SHARED_PARAMETERS = 4e6, 2e5
-# A gradient of its own costs each worker as much as this many examples for each parameter and
-# hidden layer save by meeting the others twice in a step instead of twice in a layer.
-_PARAMETERS_PER_EXAMPLE = 350
 
 
 def unsupported(model: Model) -> str | None:
@@ -96,19 +87,6 @@ def rule_numbers(rule: UpdateRule) -> tuple[float, ...] | None:
     return None
 
 
-def _suits_examples(model: Model, m: int) -> bool:
-    """Whether workers share the examples of a batch, rather than the units of each layer."""
-    few = model.theta.size <= _PARAMETERS_PER_EXAMPLE * max(1, model.L - 1) * m
-    return few or m >= 2 * _BLOCK
-
-
-def _ranges(size: int, parts: int, multiple: int = 1) -> list[slice]:
-    """Split range(size) into `parts` slices, their borders at multiples where that is fair."""
-    step = multiple if size >= 2 * parts * multiple else 1
-    edges = [min(size, round(size * i / parts / step) * step) for i in range(parts)] + [size]
-    return [slice(a, b) for a, b in pairwise(edges)]
-
-
 def _count(part: slice) -> int:
     return int(part.stop - part.start)
 
@@ -154,12 +132,11 @@ class Program:
         self.n, self.L = model.n, model.L
         self.dtype = np.dtype(model.dtype)
         self.plan = Plan(model, m, gathered=gathered, update=rule is not None, slots=len(slots))
-        shared = self.plan.flop >= _SHARED_FLOP or model.theta.size >= _SHARED_PARAMETERS
-        self.workers = workers if shared else 1
+        self.sharing = Sharing(self.n, m, workers, model.theta.size)
+        self.workers, self.by_examples = self.sharing.workers, self.sharing.by_examples
+        self.units_in_rows = self.sharing.units_in_rows
         self._buffers: list[Array] = []
         self._constants: list[float] = []
-        self.by_examples = m > _BLOCK if self.workers == 1 else _suits_examples(model, m)
-        self.units_in_rows = not self.by_examples and min(self.n[1:-1], default=0) >= 2 * m
         self._W = [Matrix.of(views["W"]) for views in model.vector.layers]
         self._b = [_address(views["b"]) for views in model.vector.layers]
         self.fused = (
@@ -205,9 +182,9 @@ class Program:
 
     def _matrix(self, rows: int, columns: int, number: int) -> Matrix:
         """A matrix of layer `number`; where workers share its columns, they share no cache line."""
-        if self.by_examples or self.workers == 1 or number == self.L:
+        if number == self.L:
             return Matrix.of(self._empty(rows, columns))
-        return Matrix.of(self._empty(rows, -(-columns // _UNITS) * _UNITS)[:, :columns])
+        return Matrix.of(self._empty(rows, self.sharing.padded(columns))[:, :columns])
 
     def _layer_buffers(self, rows: int, transposed: bool = False) -> tuple[list[Matrix], ...]:
         """A[l] for every layer, and what g' is written from: A[l] itself, or a Z[l] beside it."""
@@ -313,7 +290,7 @@ class Program:
             if self.fused and self.L == 1:
                 rest = starts[1]
         total = self.gradient.flat.size - rest
-        even = _ranges(total, self.workers, 64)[worker]
+        even = ranges(total, self.workers, 64)[worker]
         return [part for part in [*parts, (rest + even.start, _count(even))] if part[1]]
 
     def _barrier(self, asm: Assembler) -> None:
@@ -326,15 +303,15 @@ class Program:
     def _by_examples(self) -> Iterator[Assembler]:
         own = [self.gradient] + [self.model.zero_vector("d") for _ in range(1, self.workers)]
         self._buffers += [gradient.flat for gradient in own[1:]]
-        for worker, part in enumerate(_ranges(self.m, self.workers)):
+        for worker, part in enumerate(self.sharing.examples):
             asm = Assembler(self._constants)
             self._gather(asm, part)
             gradient = own[worker]
             asm.operation(self.plan.update)
             biases = gradient.flat[gradient.penalised :]
             asm.zero(_address(biases), biases.size)
-            blocks = _ranges(_count(part), math.ceil(_count(part) / _BLOCK))
-            rows = max(_count(block) for block in blocks)
+            blocks = self.sharing.blocks(part)
+            rows = self.sharing.rows(part)
             A, caches = self._layer_buffers(rows)
             scratch = self._empty(rows, max(self.n[1:]))
             for block in blocks:
@@ -388,17 +365,15 @@ class Program:
     def _by_units(self) -> Iterator[Assembler]:
         P, in_rows = self.workers, self.units_in_rows
         A, caches = self._layer_buffers(self.m, in_rows)
-        examples = _ranges(self.m, P)
-        units = [_ranges(n, P, _UNITS) for n in self.n]
-        db_output = self._empty(P, -(-self.n[-1] // 64) * 64)
+        examples, units = self.sharing.examples, self.sharing.units
+        db_output = self._empty(P, self.sharing.db_row)
         # Each worker's part of the sum W[L] A[L-1], over its own units of layer L - 1.
         parts = [A[-1]]
         if self.L > 1:
             parts += [Matrix.of(self._empty(self.m, self.n[-1])) for _ in range(1, P)]
         for worker in range(P):
             own = [parts[worker] for parts in units]
-            width = max(_count(part) for part in own[1:])
-            scratch = self._empty(1, max(min(width * self.m, _SCRATCH), width, self.m, self.n[-1]))
+            scratch = self._empty(1, self.sharing.scratch(worker))
             asm = Assembler(self._constants)
             self._zero_biases(asm, own, _address(db_output[worker]))
             self._gather(asm, examples[worker])
@@ -536,7 +511,7 @@ class Program:
         db = _address(self.gradient.layers[number - 2]["b"])
         W, dZ = self._W[number - 1], caches[number - 1]
         long, other = (width, self.m) if in_rows else (self.m, width)
-        for piece in _ranges(long, math.ceil(long * other / scratch.size)):
+        for piece in ranges(long, math.ceil(long * other / scratch.size)):
             if not _count(piece):
                 continue
             dA = Matrix.of(scratch)._replace(rows=_count(piece), columns=other, ld=other)

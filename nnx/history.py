@@ -13,7 +13,17 @@ class History(dict[str, list[float]]):
     "cost" (mean over the epoch's batches, each before its step), "learning_rate" (of the last
     step), "seconds", and with validation data "validation_cost" (without penalties) and
     "validation_score" (accuracy, or R^2 for values).
+
+    Attributes
+    ----------
+    chosen : dict
+        How the last run went: "batch_size", "block_size" (the same where batches were taken as a
+        whole) and "data" ("device" or "stream").
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.chosen: dict[str, int | str] = {}
 
     @property
     def epochs(self) -> int:
@@ -56,4 +66,5 @@ class History(dict[str, list[float]]):
         if not self.epochs:
             return "History(no epochs)"
         last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.items() if values)
-        return f"History({self.epochs} epochs; last: {last})"
+        how = "".join(f"; {name} {value}" for name, value in self.chosen.items())
+        return f"History({self.epochs} epochs; last: {last}{how})"

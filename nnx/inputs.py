@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from nnx.backends import Backend
+import numpy as np
+
+from nnx.backends import Backend, exchange, get_backend
 from nnx.backends.errors import DataError, ShapeError
 from nnx.backends.reference.losses import Loss
+from nnx.sources import Source, chunks
 
 Array = Any
 
@@ -21,7 +24,22 @@ def check_X(X: Any, n_x: int, backend: Backend, dtype: str, *, finite: bool = Tr
     ShapeError, DTypeError, DataError
         Where X has another shape, holds no real numbers, is empty, or holds NaN or infinity.
     """
-    A = backend.asarray(X, dtype)
+    A = bring(open_X(X, n_x, backend, dtype), backend)
+    if finite:
+        check_finite("X", A, backend)
+    return A
+
+
+def open_X(X: Any, n_x: int, backend: Backend, dtype: str) -> Array | Source:
+    """Return X (n_x, m) where it lies: a `Source` in host memory, else an array of the backend.
+
+    Its shape is checked; `check_finite` looks at its values.
+    """
+    A: Any
+    if (backend.owns(X) and not isinstance(X, np.ndarray)) or exchange.on_cuda(X):
+        A = backend.asarray(X, dtype)
+    else:
+        A = Source(exchange.to_numpy(X), dtype)
     if A.ndim != 2 or A.shape[0] != n_x:
         hint = ""
         if A.ndim == 2 and A.shape[1] == n_x:
@@ -31,19 +49,53 @@ def check_X(X: Any, n_x: int, backend: Backend, dtype: str, *, finite: bool = Tr
         raise ShapeError(f"X = A[0] must be of shape ({n_x}, m); got {tuple(A.shape)}{hint}")
     if A.shape[1] == 0:
         raise DataError(f"X is empty: its shape is ({n_x}, 0), and m must be 1 or more")
-    if finite:
-        _check_finite("X", A, backend)
     return A
 
 
-def _check_finite(name: str, A: Array, backend: Backend) -> None:
+def bring(A: Array | Source, backend: Backend, *, contiguous: bool = False) -> Array:
+    """Return an array of the backend; a source is copied in parts where it is no such array.
+
+    contiguous : bool
+        Whether each example must be, one after the other.
+    """
+    if not isinstance(A, Source):
+        return A
+    same = A.array.dtype == A.dtype and A.array.flags.aligned
+    if backend.owns(A.array) and (A.ready if contiguous else same):
+        return A.read(slice(None))
+    parts = list(A.chunks())
+    if len(parts) == 1:
+        return backend.asarray(A.read(parts[0]))
+    copied = backend.empty(A.shape, A.dtype.name)
+    for part in parts:
+        copied[..., part] = backend.asarray(A.read(part))
+    return copied
+
+
+def check_finite(name: str, A: Array | Source, backend: Backend) -> None:
+    """Raise DataError where A (n, m) or (m,) holds NaN or infinity; read in parts."""
     xp = backend.xp
+    if isinstance(A, Source):
+        if A.array.dtype.kind == "f":  # integers are finite, and so are they as float32
+            for part in A.chunks():
+                _check_part(name, A.read(part), part.start, np)
+        return
+    parts = list(chunks(A.shape, 8))
+    good = xp.all(xp.isfinite(A[..., parts[0]]))
+    for part in parts[1:]:
+        good = good & xp.all(xp.isfinite(A[..., part]))
+    if not bool(good):  # the device is waited for once
+        for part in parts:
+            _check_part(name, A[..., part], part.start, xp)
+
+
+def _check_part(name: str, A: Array, first: int, xp: Any) -> None:
     if bool(xp.all(xp.isfinite(A))):
         return
     found = "NaN" if bool(xp.any(xp.isnan(A))) else "infinity"
     if A.ndim == 2:
         bad = int(xp.argmax(xp.astype(xp.any(~xp.isfinite(A), axis=0), xp.int64)))
-        raise DataError(f"{name} contains {found}, first in example (column) {bad}")
+        raise DataError(f"{name} contains {found}, first in example (column) {first + bad}")
     raise DataError(f"{name} contains {found}")
 
 
@@ -59,12 +111,39 @@ def check_Y(Y: Any, loss: Loss, n_y: int, m: int, backend: Backend, dtype: str) 
         Where Y has another shape, a label is out of range, or a value is NaN, infinite or
         outside what the loss allows.
     """
-    A = backend.asarray(Y)
+    A = _formed(backend.asarray(Y), loss, n_y, m)
+    if A.ndim == 1:
+        return _labels(A, n_y, backend)
+    A = backend.asarray(A, dtype)
+    check_finite("Y", A, backend)
+    if loss.target != "values":
+        _check_probabilities(A, loss, backend)
+    return A
+
+
+def open_Y(Y: Any, loss: Loss, n_y: int, m: int, dtype: str) -> Source:
+    """The same for targets that stay in host memory; they are read, but not converted, as a whole.
+
+    Labels alone are: 8 bytes for each example.
+    """
+    A, host = _formed(exchange.to_numpy(Y), loss, n_y, m), get_backend("cpu")
+    if A.ndim == 1:
+        return Source(_labels(A, n_y, host), "int64")
+    source = Source(A, dtype)
+    check_finite("Y", source, host)
+    if loss.target != "values":
+        for part in source.chunks():
+            _check_probabilities(source.read(part), loss, host)
+    return source
+
+
+def _formed(A: Array, loss: Loss, n_y: int, m: int) -> Array:
+    """Labels (m,), or (n_y, m)."""
     if loss.target == "classes":
         if A.ndim == 2 and A.shape[0] == 1 and n_y > 1:
             A = A[0, :]
         if tuple(A.shape) == (m,):
-            return _labels(A, n_y, backend)
+            return A
         wanted = f"({m},) with labels from 0 to {n_y - 1}, or ({n_y}, {m}) with one-hot columns"
     else:
         if A.ndim == 1 and n_y == 1:
@@ -73,17 +152,13 @@ def check_Y(Y: Any, loss: Loss, n_y: int, m: int, backend: Backend, dtype: str) 
     if tuple(A.shape) != (n_y, m):
         hint = "; one example is one column, so pass Y.T" if A.shape == (m, n_y) else ""
         raise ShapeError(f"Y must be of shape {wanted}; got {tuple(A.shape)}{hint}")
-    A = backend.asarray(A, dtype)
-    _check_finite("Y", A, backend)
-    if loss.target != "values":
-        _check_probabilities(A, loss, backend)
     return A
 
 
 def _labels(A: Array, n_y: int, backend: Backend) -> Array:
     xp = backend.xp
     if xp.isdtype(A.dtype, "real floating"):
-        _check_finite("Y", A, backend)
+        check_finite("Y", A, backend)
         if not bool(xp.all(xp.floor(A) == A)):
             raise DataError("labels in Y must be whole numbers")
     whole = xp.astype(A, xp.int64)
@@ -136,7 +211,7 @@ def check_weights(
         weights = backend.asarray(sample_weight, dtype)
         if tuple(weights.shape) != (m,):
             raise ShapeError(f"sample_weight must be of shape ({m},); got {tuple(weights.shape)}")
-        _check_finite("sample_weight", weights, backend)
+        check_finite("sample_weight", weights, backend)
     if class_weight is not None:
         by_example = _class_weights(class_weight, Y, loss, backend, dtype)
         weights = by_example if weights is None else weights * by_example
@@ -148,8 +223,6 @@ def check_weights(
 def _class_weights(
     class_weight: Mapping[int, float], Y: Array, loss: Loss, backend: Backend, dtype: str
 ) -> Array:
-    import numpy as np
-
     labels = labels_of(Y, loss, backend)
     if labels is None or labels.ndim != 1:
         raise DataError(f"class_weight needs one class per example; {loss.name} has none")

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 from nnx.backends.errors import MissingDependencyError
+from nnx.descent import Steps
+from nnx.feed import Feed
 from nnx.model import Model
 from nnx.optimizers import LBFGS, GradientDescent
-from nnx.step import TrainingStep, worth_compiling
-
-Array = Any
+from nnx.settling import Settled
+from nnx.step import OptimizerState
 
 
 def minimise(
     model: Model,
-    X: Array,
-    Y: Array,
-    weights: Array | None,
+    feed: Feed,
+    settled: Settled,
     optimizer: LBFGS,
     iterations: int,
     after_iteration: Callable[[float, float, float], bool],
@@ -32,17 +32,15 @@ def minimise(
     except ImportError:
         raise MissingDependencyError("SciPy", "lbfgs", "the L-BFGS optimizer") from None
     backend = model.backend
-    if weights is not None:
-        weights = weights / backend.xp.mean(weights)
-    m = int(X.shape[1])
-    compiled = worth_compiling(model, m, iterations)
-    step = TrainingStep(model, m, GradientDescent(), compiled=compiled)
+    descent = GradientDescent()
+    state = OptimizerState(model, descent)
+    steps = Steps(model, descent, state, settled.batching, settled.compiled)
 
     def cost_and_gradient(theta: Any) -> tuple[float, Any]:
         model.theta[...] = backend.asarray(theta, model.dtype)
-        J = step.gradients(X, Y, weights)
+        J = steps.gradients(feed.epoch(0))
         # SciPy works in float64 whatever the network's dtype.
-        return float(J), backend.to_numpy(step.state.gradient.flat).astype("float64")
+        return float(J), backend.to_numpy(state.gradient.flat).astype("float64")
 
     start = time.perf_counter()
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from nnx.backends import Backend, get_backend
 from nnx.backends.errors import DataError, ShapeError, unknown_name
-from nnx.backends.reference.dropout import make_key
+from nnx.backends.reference.dropout import at_example, make_key
 from nnx.backends.reference.losses import Loss, get_loss
 from nnx.inputs import check_number, check_weights, check_X, check_Y
 from nnx.layers import Dense, Layer, linear_backward
@@ -183,7 +183,7 @@ class Model:
 
     @on_its_device
     def forward(
-        self, X: Any, *, train: bool = False, t: int = 0, check: bool = True
+        self, X: Any, *, train: bool = False, t: int = 0, first: int = 0, check: bool = True
     ) -> tuple[Array, Caches]:
         """A[l] = g[l](W[l] A[l-1] + b[l]) for l = 1, ..., L.
 
@@ -195,6 +195,9 @@ class Model:
             Whether dropout applies.
         t : int
             The number of the training step, which chooses the dropout masks.
+        first : int
+            The position of X's first example in the batch, where X is a later block of one: its
+            dropout masks are those that it has there.
         check : bool
             False leaves out the search for NaN and infinity.
 
@@ -212,6 +215,8 @@ class Model:
         caches = Caches()
         for number, layer in enumerate(self.layers, 1):
             key = make_key(self.seed, t, number) if train else None
+            if key is not None and first:
+                key = at_example(key, first, self.n[number])
             self._check_input(A, number)
             A, cache = layer.forward(self.vector.layers[number - 1], A, key)
             caches.append(cache)

@@ -10,14 +10,16 @@ from nnx.backends import Backend, exchange
 from nnx.backends.errors import DataError
 from nnx.backends.reference.activations import Activation
 from nnx.checkpoint import read, save
-from nnx.evaluation import outputs, score
+from nnx.data import Opened, open_validation, prepare
+from nnx.evaluation import data_for, opened, outputs, score
 from nnx.history import History
-from nnx.inputs import check_X, labels_of
 from nnx.layers import Dense, Layer
+from nnx.memory import attempt
 from nnx.model import Model, on_its_device
 from nnx.optimizers import LBFGS, Optimizer
+from nnx.settling import Settler, Sizes
 from nnx.summary import one_line, table
-from nnx.training import CallbackLike, Options, Run, prepare
+from nnx.training import CallbackLike, Options, Run
 
 Array = Any
 
@@ -76,7 +78,9 @@ class Network(Model):
         Y: Any,
         *,
         epochs: int = 10,
-        batch_size: int | Literal["all"] | None = None,
+        batch_size: int | Literal["all", "auto"] | None = None,
+        block_size: int | Literal["auto"] | None = None,
+        data: Literal["auto", "device", "stream"] = "auto",
         optimizer: str | Optimizer | LBFGS | None = None,
         validation: tuple[Any, Any] | float | None = None,
         callbacks: Sequence[CallbackLike] = (),
@@ -91,13 +95,26 @@ class Network(Model):
         Parameters
         ----------
         X : array_like (n_x, m)
-            One example per column; NumPy, CuPy, PyTorch, JAX, lists, ...
+            One example per column; NumPy (memory-mapped files among them), CuPy, PyTorch, JAX,
+            lists, ...
         Y : array_like
             Labels (m,); one-hot columns, yes/no answers or values (n_y, m).
         epochs : int
             How often each example is seen.
-        batch_size : int or "all", optional
-            Examples per step; by default min(200, m).
+        batch_size : int or "all" or "auto", optional
+            Examples per step; by default min(200, m). "auto" takes the largest power of two from
+            64 to 4,096 that leaves an epoch 64 steps or more (m examples where there are fewer),
+            and halves it until it fits the memory; `history.chosen` tells what it took.
+        block_size : int or "auto", optional
+            Examples that go through the network at once: the gradient of a batch is added up
+            block by block, with the results of the whole batch up to rounding in the memory that
+            a block takes. "auto" halves the batch until it fits.
+        data : {"auto", "device", "stream"}
+            "device" brings all examples to the network's device in its dtype; on the CPU an array
+            that is as needed (each example contiguous) is used where it lies. "stream" leaves
+            them where they are in host memory, or in a file, and brings and converts a few
+            batches at a time, on a GPU while it works on those before. "auto" streams what does
+            not fit. The results are the same.
         optimizer : str or Optimizer or LBFGS, optional
             By default Adam.
         validation : (X, Y) or float, optional
@@ -124,16 +141,34 @@ class Network(Model):
         ------
         NnxError
             For data or settings that do not fit, before the first step.
+        OutOfMemoryError
+            Where the memory does not suffice: foreseen before the first step, or found in
+            training, whose first epoch is then undone. It says what would fit.
         """
-        options = Options(epochs, batch_size, tuple(callbacks), shuffle, progress)
+        options = Options(epochs, tuple(callbacks), shuffle, progress)
+        asked = Sizes(batch_size, block_size, data)
         if resume and self._run is None:
             raise DataError("resume=True, but there is no earlier fit to go on with")
         if resume and optimizer is not None:
             raise DataError("resume=True goes on with the last optimizer; do not pass another")
         run = self._run if resume and self._run else Run(self, optimizer)
-        data, held_out = prepare(self, X, Y, validation, sample_weight, class_weight)
-        self._run = run
-        run.train(data, held_out, options)
+        examples, held_out = Opened(self, X, Y), open_validation(self, validation)
+        weighted = sample_weight is not None or class_weight is not None
+        settler = Settler(self, run, asked, examples, held_out, epochs=epochs, weighted=weighted)
+        settled = settler.settle()
+        earlier = self._run
+        run.remember()
+
+        def work() -> None:
+            parts = prepare(self, examples, held_out, settled, sample_weight, class_weight)
+            self._run = run
+            run.train(*parts, options, settled)
+
+        failed = attempt(self, work)
+        if failed is not None:
+            if run.restore():
+                self._run = earlier
+            raise settler.refusal(settled, failed)
         return run.history
 
     @on_its_device
@@ -142,8 +177,7 @@ class Network(Model):
 
         The result is the kind of array that X is, on the device of X.
         """
-        checked = check_X(X, self.n_x, self.backend, self.dtype)
-        return exchange.like(outputs(self, checked), X)
+        return exchange.like(outputs(self, opened(self, X)), X)
 
     @on_its_device
     def predict(self, X: Any) -> Array:
@@ -152,17 +186,12 @@ class Network(Model):
         X (n_x, m) -> class indices (m,); for several yes/no answers 0 or 1, (n_y, m); for
         regression values (n_y, m). The result is the kind of array that X is.
         """
-        checked = check_X(X, self.n_x, self.backend, self.dtype)
-        A_L = outputs(self, checked)
-        labels = labels_of(A_L, self.loss, self.backend)
-        return exchange.like(A_L if labels is None else labels, X)
+        return exchange.like(outputs(self, opened(self, X), labels=True), X)
 
     @on_its_device
     def score(self, X: Any, Y: Any) -> float:
         """Return the accuracy, or R^2 for regression, for X (n_x, m) and Y as `fit` takes it."""
-        checked = check_X(X, self.n_x, self.backend, self.dtype)
-        Y = self.check_Y(Y, checked.shape[1])
-        return score(self, outputs(self, checked), Y)
+        return score(self, data_for(self, X, Y))
 
     def copy(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nnx.backends.reference.activations import IDENTITY, Activation
-from nnx.backends.reference.dropout import make_key
+from nnx.backends.reference.dropout import at_example, make_key
 from nnx.layers import Dense
 from nnx.model import Model
 from nnx.parameters import FlatVector
@@ -45,16 +45,22 @@ class PrimitiveStep:
         weights: Array | None,
         gradient: FlatVector,
         t: int,
+        first: int = 0,
         lap: Callable[[str], None] | None = None,
     ) -> Array:
         """Write all dW[l] and db[l] and return J without the penalties.
 
+        first : int
+            The position of the first example in its batch.
         lap : called with the plan's key of each operation that has just been asked for.
         """
         model, backend = self.model, self.model.backend
         theta, L = model.vector.layers, model.L
         inputs = [X, *self.dropped[:-1]]
-        keys = [make_key(model.seed, t, number) for number in range(1, L + 1)]
+        keys = [
+            at_example(make_key(model.seed, t, number), first, model.n[number])
+            for number in range(1, L + 1)
+        ]
         for i, layer in enumerate(self.layers):
             W, b = theta[i]["W"], theta[i]["b"]
             backend.dense_forward(W, b, inputs[i], self.g[i], A=self.A[i], Z=self.Z[i])
@@ -92,8 +98,14 @@ class PrimitiveStep:
 
 
 def layer_by_layer(
-    model: Model, X: Array, Y: Array, weights: Array | None, gradient: FlatVector, t: int
+    model: Model,
+    X: Array,
+    Y: Array,
+    weights: Array | None,
+    gradient: FlatVector,
+    t: int,
+    first: int = 0,
 ) -> Array:
     """The same for a network with layers of one's own."""
-    _, caches = model.forward(X, train=True, t=t, check=False)
+    _, caches = model.forward(X, train=True, t=t, first=first, check=False)
     return model.backward_into(gradient, Y, caches, weights)

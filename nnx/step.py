@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +125,7 @@ class TrainingStep:
         rule = self.optimizer.rule
         check_rule(model, rule)
         self.compiled = reason is None
-        self._first_rate, self._rate = self.optimizer.schedule(0.0), np.zeros(1)
+        self._rate = np.zeros(1)  # of a step alone
         self._graphs: GraphSteps | None = None
         if self.compiled and not _on_cpu(model):
             self._graphs = GraphSteps(model, m, self.state, rule, self.optimizer.clip_norm)
@@ -138,6 +139,10 @@ class TrainingStep:
         else:
             own = type(rule) in _COMPILED_RULES and self.optimizer.clip_norm is None
             self._whole = self.compiled and own
+
+    @cached_property
+    def _first_rate(self) -> float:
+        return self.optimizer.schedule(0.0)
 
     @on_its_device
     def __call__(
@@ -228,19 +233,26 @@ class TrainingStep:
     @on_its_device
     def gradients(self, X: Array, Y: Array, weights: Array | None = None) -> Array:
         """Compute `state.gradient` and return J, leaving the parameters as they are."""
+        J = self.block_gradients(X, Y, weights)
+        return add_penalties(self.model, self.state.gradient, J, self.m)
+
+    @on_its_device
+    def block_gradients(
+        self, X: Array, Y: Array, weights: Array | None = None, *, first: int = 0
+    ) -> Array:
+        """`gradients` without the penalties, for a block of a larger batch.
+
+        first : int
+            The position of the block's first example in its batch: its dropout masks are those
+            that it would have there.
+        """
         self._check(X, Y, weights)
         model, gradient, t = self.model, self.state.gradient, self.state.t + 1
         if self.compiled:
-            J = self._launch(X, Y, weights, None, np.zeros(1), update=False)
-        elif self._primitives is not None:
-            J = self._primitives.gradients(X, Y, weights, gradient, t)
-        else:
-            J = layer_by_layer(model, X, Y, weights, gradient, t)
-        if model.penalty:
-            part, xp = slice(gradient.penalised), model.backend.xp
-            J = J + model.penalty.cost(xp, model.theta[part], self.m)
-            model.penalty.add_gradient(xp, model.theta[part], gradient.flat[part], self.m)
-        return J
+            return self._launch(X, Y, weights, None, np.zeros(1), update=False, first=first)
+        if self._primitives is not None:
+            return self._primitives.gradients(X, Y, weights, gradient, t, first)
+        return layer_by_layer(model, X, Y, weights, gradient, t, first)
 
     @on_its_device
     def update(self, learning_rate: float) -> None:
@@ -304,7 +316,7 @@ class TrainingStep:
             self.backend.synchronize()
             before = time.perf_counter()
             gradient, t = self.state.gradient, self.state.t + 1
-            self._primitives.gradients(X, Y, None, gradient, t, lap)
+            self._primitives.gradients(X, Y, None, gradient, t, lap=lap)
             self.update(float(rate))
             lap("update")
         return plan, seconds
@@ -384,6 +396,7 @@ class TrainingStep:
         *,
         update: bool,
         times: Array | None = None,
+        first: int = 0,
     ) -> Array:
         if self._graphs is not None:
             total = self._graphs.run(X, Y, weights, order, rates, update=update)
@@ -392,10 +405,21 @@ class TrainingStep:
             return total
         program = self._program(X, Y, weights, order is not None, update)
         X, Y = np.asfortranarray(X), np.asfortranarray(Y)
-        losses, penalties = program.launch(X, Y, weights, order, rates, self.state.t + 1, times)
+        losses, penalties = program.launch(
+            X, Y, weights, order, rates, self.state.t + 1, times, first
+        )
         if update:
             self.state.t += len(rates)
         return np.float64(losses / self.m + penalties)
+
+
+def add_penalties(model: Model, gradient: FlatVector, J: Array, m: int) -> Array:
+    """Add the penalties' gradient for a batch of m examples, and return J with their cost."""
+    if model.penalty:
+        part, xp = slice(gradient.penalised), model.backend.xp
+        J = J + model.penalty.cost(xp, model.theta[part], m)
+        model.penalty.add_gradient(xp, model.theta[part], gradient.flat[part], m)
+    return J
 
 
 def why_not_compiled(model: Model) -> str | None:

@@ -6,42 +6,29 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from nnx.backends.errors import DataError, MissingDependencyError
 from nnx.callbacks import Callback
+from nnx.data import Data
+from nnx.descent import Steps
 from nnx.evaluation import evaluate
+from nnx.feed import Feed
 from nnx.history import History
-from nnx.inputs import check_number, check_weights, check_X
+from nnx.inputs import check_number
 from nnx.lbfgs import minimise
 from nnx.model import Model
 from nnx.optimizers import LBFGS, Optimizer, get_optimizer
-from nnx.step import OptimizerState, TrainingStep, worth_compiling
+from nnx.settling import Settled
+from nnx.step import OptimizerState
 
 Array = Any
 CallbackLike = Callback | Callable[[Any, History], bool | None]
-
-_SPLIT = 1  # the stream of random numbers that chooses the validation examples
-_SHUFFLE = 2  # those that shuffle
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Checked examples on the device: X (n_x, m), Y (m,) or (n_y, m), weights (m,) or None."""
-
-    X: Array
-    Y: Array
-    weights: Array | None = None
-
-    @property
-    def m(self) -> int:
-        """Number of examples."""
-        return int(self.X.shape[1])
 
 
 @dataclass(frozen=True)
@@ -49,24 +36,15 @@ class Options:
     """How to train; `Network.fit` documents each."""
 
     epochs: int
-    batch_size: int | Literal["all"] | None
     callbacks: tuple[CallbackLike, ...]
     shuffle: bool
     progress: bool
 
     def __post_init__(self) -> None:
         check_number("epochs", self.epochs, 1, whole=True)
-        if self.batch_size not in (None, "all"):
-            check_number("batch_size (a number, or 'all')", self.batch_size, 1, whole=True)
         for callback in self.callbacks:
             if not callable(callback):
                 raise DataError(f"a callback must be callable, got {callback!r}")
-
-    def batch(self, m: int) -> int:
-        """Examples in a batch."""
-        if self.batch_size == "all":
-            return m
-        return min(self.batch_size or 200, m)
 
 
 class Run:
@@ -78,143 +56,92 @@ class Run:
         self.history = History()
         self._model = model
         self._state: OptimizerState | None = None
+        self._before: tuple[Array, dict[str, Array], int] | None = None
 
-    def train(self, data: Batch, validation: Batch | None, options: Options) -> None:
+    @property
+    def slots(self) -> int:
+        """How many state vectors are still to be made."""
+        if self._state is not None or isinstance(self.optimizer, LBFGS):
+            return 0
+        return len(self.optimizer.rule.slots)
+
+    def train(
+        self, data: Data, validation: Data | None, options: Options, settled: Settled
+    ) -> None:
         """Train for `options.epochs` more epochs."""
+        self.history.chosen = settled.chosen()
+        feed = Feed(self._model, data, settled.batching, options.shuffle)
         callbacks = _Callbacks(self._model, options.callbacks, self.history)
         with _bar(options, self.history) as advance, callbacks:
 
             def after_epoch(cost: float, rate: float, seconds: float) -> bool:
                 values = {"cost": cost, "learning_rate": rate, "seconds": seconds}
                 if validation is not None:
-                    found = evaluate(self._model, validation.X, validation.Y)
+                    found = evaluate(self._model, validation)
                     values["validation_cost"], values["validation_score"] = found
                 self.history.record(**values)
+                self._before = None
                 advance()
                 return callbacks.stop() or _diverged(cost, self.history.epochs)
 
             if isinstance(self.optimizer, LBFGS):
-                minimise(
-                    self._model,
-                    data.X,
-                    data.Y,
-                    data.weights,
-                    self.optimizer,
-                    options.epochs,
-                    after_epoch,
-                )
+                minimise(self._model, feed, settled, self.optimizer, options.epochs, after_epoch)
             else:
-                self._descend(self.optimizer, data, options, after_epoch)
+                self._descend(self.optimizer, feed, settled, options.epochs, after_epoch)
+
+    def remember(self) -> None:
+        """Keep on the host what the next epoch changes, until it is done: so long `restore` can
+        undo it."""
+        to_numpy, state = self._model.backend.to_numpy, self._state
+        slots = {} if state is None else state.slots
+        self._before = (
+            np.array(to_numpy(self._model.theta)),
+            {name: np.array(to_numpy(slot)) for name, slot in slots.items()},
+            0 if state is None else state.t,
+        )
+
+    def restore(self) -> bool:
+        """Put back what was there before the first epoch of `train`, where it was not completed.
+
+        Return whether it did; what completed epochs have reached stays.
+        """
+        if self._before is None:
+            return False
+        asarray, (theta, slots, t) = self._model.backend.asarray, self._before
+        self._model.theta[...] = asarray(theta)
+        if t == 0:
+            self._state = None  # it is as new as the run
+        if self._state is not None:
+            for name, slot in slots.items():
+                self._state.slots[name][...] = asarray(slot)
+            self._state.t = t
+        self._before = None
+        return True
 
     def _descend(
         self,
         optimizer: Optimizer,
-        data: Batch,
-        options: Options,
+        feed: Feed,
+        settled: Settled,
+        epochs: int,
         after_epoch: Callable[[float, float, float], bool],
     ) -> None:
         if self._state is None:
             self._state = OptimizerState(self._model, optimizer)
-        size, first = options.batch(data.m), self.history.epochs
-        count = math.ceil(data.m / size)
-        schedule = optimizer.schedule
-        compiled = worth_compiling(self._model, size, count * options.epochs)
-        steps = [
-            TrainingStep(self._model, m, optimizer, state=self._state, compiled=compiled)
-            for m in (size, data.m % size)
-            if m
-        ]
-        with steps[0].alone():
-            for epoch in range(first, first + options.epochs):
+        batching, first = settled.batching, self.history.epochs
+        count, schedule = batching.steps, optimizer.schedule
+        steps = Steps(self._model, optimizer, self._state, batching, settled.compiled)
+        with steps.alone():
+            for epoch in range(first, first + epochs):
                 start = time.perf_counter()
                 rates = np.array([schedule(epoch + i / count) for i in range(count)])
-                total = self._epoch(data, steps, epoch, rates, options.shuffle)
-                cost = float(total) / data.m  # waits for the device
+                total = steps.epoch(feed.epoch(epoch), rates)
+                cost = float(total) / batching.m  # waits for the device
                 stop = after_epoch(cost, float(rates[-1]), time.perf_counter() - start)
                 watched = self.history.get("validation_cost", self.history["cost"])
                 schedule.observe(watched[-1])
                 if stop:
                     break
-
-    def _epoch(
-        self, data: Batch, steps: list[TrainingStep], epoch: int, rates: Array, shuffle: bool
-    ) -> Array:
-        """Take the steps of one epoch; return the sum over its batches of m J.
-
-        The last batch is smaller where m is no multiple of the batch size.
-        """
-        backend, size = self._model.backend, steps[0].m
-        order, weights = None, data.weights
-        if shuffle and size < data.m:
-            rng = np.random.default_rng([self._model.seed, _SHUFFLE, epoch])
-            order = backend.asarray(rng.permutation(data.m))
-            weights = None if weights is None else backend.gather(weights, order)
-        if weights is not None:
-            weights = self._mean_one(weights, size)
-        total, first = 0.0, 0
-        for step in steps:
-            number = len(rates) - first if step is steps[-1] else data.m // size
-            part = slice(first * size, first * size + number * step.m)
-            X, Y = (data.X, data.Y) if order is not None else (data.X[:, part], data.Y[..., part])
-            total = total + step.m * step.run(
-                X,
-                Y,
-                None if weights is None else weights[part],
-                rates[first : first + number],
-                order=None if order is None else order[part],
-            )
-            first += number
-        return total
-
-    def _mean_one(self, weights: Array, size: int) -> Array:
-        """Scale the weights so that their mean is one in each batch; zeros stay zeros."""
-        xp, parts = self._model.backend.xp, []
-        for start in range(0, weights.shape[0], size):
-            part = weights[start : min(start + size, weights.shape[0])]
-            mean = xp.mean(part)
-            parts.append(part / xp.where(mean > 0, mean, xp.ones_like(mean)))
-        return xp.concat(parts)
-
-
-def prepare(
-    model: Model,
-    X: Any,
-    Y: Any,
-    validation: tuple[Any, Any] | float | None,
-    sample_weight: Any,
-    class_weight: Mapping[int, float] | None,
-) -> tuple[Batch, Batch | None]:
-    """Check the data, bring it to the device, and split off or check the validation data."""
-    X = check_X(X, model.n_x, model.backend, model.dtype)
-    Y = model.check_Y(Y, X.shape[1])
-    weights = check_weights(
-        sample_weight, class_weight, Y, model.loss, X.shape[1], model.backend, model.dtype
-    )
-    data = Batch(X, Y, weights)
-    if validation is None:
-        return data, None
-    if isinstance(validation, tuple | list) and len(validation) == 2:
-        X_val = check_X(validation[0], model.n_x, model.backend, model.dtype)
-        return data, Batch(X_val, model.check_Y(validation[1], X_val.shape[1]))
-    if isinstance(validation, float) and 0 < validation < 1:
-        return _split(model, data, validation)
-    raise DataError(
-        f"validation must be (X_val, Y_val) or a fraction between 0 and 1, got {validation!r}"
-    )
-
-
-def _split(model: Model, data: Batch, fraction: float) -> tuple[Batch, Batch]:
-    held = round(fraction * data.m)
-    if not 0 < held < data.m:
-        raise DataError(f"validation={fraction} of m = {data.m} examples leaves an empty part")
-    backend = model.backend
-    order = backend.asarray(np.random.default_rng([model.seed, _SPLIT]).permutation(data.m))
-
-    def part(index: Array) -> Batch:
-        weights = None if data.weights is None else backend.gather(data.weights, index)
-        return Batch(backend.gather(data.X, index), backend.gather(data.Y, index), weights)
-
-    return part(order[held:]), part(order[:held])
 
 
 class _Callbacks:

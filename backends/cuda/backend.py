@@ -6,7 +6,7 @@ them; everything else goes through the reference formulas. Nothing here waits fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -26,12 +26,14 @@ from nnx.backends.cuda.fused import (
 from nnx.backends.cuda.graph import GraphStream
 from nnx.backends.cuda.launch import C_TYPES, Kernels, kernel_names, kernel_source
 from nnx.backends.cuda.products import cublaslt, why_no_cublaslt
+from nnx.backends.cuda.stream import SLOTS, PinnedStream
 from nnx.backends.errors import DTypeError
 from nnx.backends.host import Memory
 from nnx.backends.reference.activations import Activation
 from nnx.backends.reference.dropout import threshold
 from nnx.backends.reference.losses import Loss
 from nnx.backends.reference.updates import UpdateRule
+from nnx.backends.stream import Field, Stream
 
 Array = Any
 
@@ -43,6 +45,8 @@ class CudaBackend(Backend):
     current stream of that device.
     """
 
+    slabs = SLOTS
+    fused = True
     # Tensor cores want 16 bytes of everything: 8 numbers of 16 bits.
     multiple = 8
     trains_16_bit = True
@@ -135,12 +139,31 @@ class CudaBackend(Backend):
     def memory(self) -> Memory:
         """Return what this process's arrays use of the GPU's memory, and what is left.
 
-        `free` counts the blocks that CuPy's pool keeps for reuse, since new arrays can have them.
+        `free` counts the blocks that CuPy's pool keeps for reuse, since new arrays can have them,
+        and no more than the pool's limit leaves.
         """
         pool = cupy.get_default_memory_pool()
         with self._gpu:
             free, total = cupy.cuda.runtime.memGetInfo()
-            return Memory(pool.used_bytes(), free + pool.free_bytes(), total, None)
+            used, free, limit = pool.used_bytes(), free + pool.free_bytes(), pool.get_limit()
+            if limit:
+                free = max(0, min(free, limit - used))
+            return Memory(used, free, total, None)
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error says that the GPU, its pool or pinned memory was used up."""
+        # CuPy's OutOfMemoryError is a MemoryError; allocations beside the pool name the status.
+        return isinstance(error, MemoryError) or "cudaErrorMemoryAllocation" in str(error)
+
+    def release(self) -> None:
+        """Give the blocks that CuPy's pools keep for reuse back to the driver."""
+        with self._gpu:
+            cupy.get_default_memory_pool().free_all_blocks()
+            cupy.get_default_pinned_memory_pool().free_all_blocks()
+
+    def stream(self, fields: Sequence[Field], columns: int) -> Stream:
+        """Return what copies slabs from pinned memory while the GPU works; see `PinnedStream`."""
+        return PinnedStream(self, cupy.cuda, fields, columns)
 
     def describe(self) -> dict[str, str]:
         """Return the GPU's name and compute capability, and the versions of what serves it."""

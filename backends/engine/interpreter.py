@@ -97,8 +97,8 @@ def _loss(c, pointers, constants, mean, size, one):
 (
     SIZE, CODE, INSTRUCTIONS, POINTERS, STRIDES, SCALARS, CONSTANTS, RULE, RATES,
     STEPS, T, SEED, GEMM_ADDRESS, WIDE, COUNTER, WORKERS, CLOCK, GIVE_WAY, TIMES,
-    TOTALS, BASES, JOB_WIDTH,
-) = range(22)  # fmt: skip
+    TOTALS, BASES, FIRST, JOB_WIDTH,
+) = range(23)  # fmt: skip
 
 
 @inner()
@@ -128,7 +128,7 @@ def _step(job, pointers, scalars, constants, rule, rate, t, arrived, one):
         elif kind == DROP:
             key = kernels.make_key(job[SEED], t, c[10])
             kernels.drop(
-                c[2], c[3], c[4], c[5], c[6], c[7], c[8], c[9] != 0, key, c[11],
+                c[2], c[3], c[4], c[5], job[FIRST] + c[6], c[7], c[8], c[9] != 0, key, c[11],
                 cast(constants[c[12]], one), size, one,
             )  # fmt: skip
         elif kind == LOSS:
@@ -170,7 +170,7 @@ def run(address, one):
     (steps,); `counter`, an int64 that is zero; `times`, int64 (operations,), or 0, to which
     nanoseconds are added; and `totals`, float64 (2,), which receives the summed losses and the
     summed penalties; and `t`, an int64, the number of the first step, from 1. size is the bytes of
-    a number.
+    a number; first the position in its batch of the first example, which dropout counts from.
     """
     job = integers(address)
     before = flush_subnormals()

@@ -83,6 +83,7 @@ class Launch:
         self._data: tuple[Array | None, ...] = (None,) * 4
         self._rates: Array | None = None
         self._times: Array | None = None
+        self._first = 0
 
     def __call__(
         self,
@@ -93,6 +94,7 @@ class Launch:
         rates: Array,
         t: int,
         times: Array | None = None,
+        first: int = 0,
     ) -> tuple[float, float]:
         """Run rates.size batches; return the sums of their losses and of their penalties.
 
@@ -109,6 +111,8 @@ class Launch:
             Number of the first step.
         times : int64 array (operations,), optional
             Receives the nanoseconds of each operation, as worker 0 spent them.
+        first : int
+            Where the examples begin in the batch whose dropout masks they get.
         """
         x, y, w, positions = self._data
         if X is not x or Y is not y or weights is not w or order is not positions:
@@ -119,6 +123,9 @@ class Launch:
         if times is not self._times:
             self._times = times
             self._jobs[0, op.TIMES] = 0 if times is None else address(times)
+        if first != self._first:
+            self._first = first
+            self._jobs[:, op.FIRST] = first
         self._counter[0], self._t[0] = 0, t
         with self._single_thread:
             self._workers.run(self._addresses)

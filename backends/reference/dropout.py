@@ -31,6 +31,14 @@ def make_key(seed: int, t: int, layer: int) -> int:
     return mix((key + GOLDEN * (layer + 1)) & MASK64)
 
 
+def at_example(key: int, first: int, n: int) -> int:
+    """The key with which a matrix of n units gets the masks of the examples from `first` on.
+
+    An element's hash is a function of key + GOLDEN (c + 1), so its number moves into the key.
+    """
+    return (key + GOLDEN * first * n) & MASK64
+
+
 def threshold(keep_prob: float) -> int:
     """An element is kept where the upper 32 bits of its hash are below this number."""
     return round(keep_prob * (1 << 32))

@@ -18,7 +18,7 @@ from nnx.backends.errors import (
     UnknownNameError,
     unknown_name,
 )
-from nnx.backends.host import host_memory
+from nnx.backends.host import _left_in_cgroup, host_memory
 
 on_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux tells what a process uses now"
@@ -189,6 +189,25 @@ def test_memory_where_there_is_no_proc(monkeypatch):
     assert memory.used == memory.peak > 2**20
     assert memory.free == 0
     assert memory.total > memory.used
+
+
+def test_memory_figures_that_are_not_known(monkeypatch):
+    """As on Windows."""
+    monkeypatch.setitem(__import__("sys").modules, "resource", None)
+    assert host_memory() == Memory(0, 0, 0, None)
+
+
+def test_free_memory_is_what_a_container_leaves(tmp_path):
+    def left(limit):
+        (tmp_path / "memory.max").write_text(limit)
+        (tmp_path / "memory.current").write_text("700\n")
+        (tmp_path / "memory.stat").write_text("anon 300\ninactive_file 250\n")
+        return _left_in_cgroup(str(tmp_path))
+
+    assert left("1000\n") == 550
+    assert left("400\n") == 0
+    assert left("max\n") == float("inf")
+    assert _left_in_cgroup(str(tmp_path / "none")) == float("inf")
 
 
 def test_describe(device):

@@ -156,9 +156,9 @@ def test_whole_runs_agree(monkeypatch: pytest.MonkeyPatch) -> None:
         net = nnx.MLP([2, 16, 16, 1], "relu", "sigmoid", keep_prob=0.9, dtype="float64", seed=4)
         return net.fit(data.X, data.Y, epochs=30, batch_size=64, validation=0.1)["cost"]
 
-    monkeypatch.setattr("nnx.training.worth_compiling", lambda *_: None)
+    monkeypatch.setattr("nnx.settling.worth_compiling", lambda *_: None)
     compiled = curve()
-    monkeypatch.setattr("nnx.training.worth_compiling", lambda *_: False)
+    monkeypatch.setattr("nnx.settling.worth_compiling", lambda *_: False)
     np.testing.assert_allclose(compiled, curve(), rtol=1e-10)
 
 

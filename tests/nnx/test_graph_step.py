@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 import nnx
 from nnx.backends import Backend
 from nnx.backends.cuda.step_kernels import first_scale
+from nnx.backends.host import Memory
 from nnx.backends.reference.activations import Elementwise, elu, leaky_relu
 from nnx.backends.reference.updates import GradientDescentRule
 from nnx.errors import DataError, DTypeError, ShapeError, UnknownNameError
 from nnx.graph_layout import Layout, step_bytes
 from nnx.graph_program import GraphProgram
+from nnx.memory import demand, step_kind
 from nnx.step import OptimizerState, why_not_compiled
 
 HIDDEN = [
@@ -364,6 +366,10 @@ def may_wait(gpu_backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(ndarray, "__float__", lambda self: float(np.asarray(self)))
     monkeypatch.setattr(ndarray, "__bool__", lambda self: bool(np.asarray(self)))
+    monkeypatch.setattr(ndarray, "__int__", lambda self: int(np.asarray(self)))
+    if not hasattr(type(gpu_backend).__init__.__globals__["cupy"], "get_default_memory_pool"):
+        # The host's CuPy has no pool, so nothing is known of its memory.
+        monkeypatch.setattr(type(gpu_backend), "memory", lambda self: Memory(0, 0, 0, None))
 
 
 @pytest.mark.usefixtures("may_wait")
@@ -752,3 +758,30 @@ def test_weights_are_padded_in_the_flat_vector_alone(gpu_backend: Backend) -> No
     check_parameters(net, other, 0)
     X = data_for(other, 9)[0]
     np.testing.assert_allclose(read(net, net.forward(X)[0]), other.forward(X)[0], rtol=1e-5)
+
+
+@pytest.mark.usefixtures("may_wait")
+@pytest.mark.parametrize("keep_prob", [1.0, 0.8])
+def test_blocks_of_a_batch_are_the_batch(gpu_backend: Backend, keep_prob: float) -> None:
+    """As graphs; with dropout through the primitives, whose masks know a block's place."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((6, 50)), rng.integers(0, 3, 50)
+    nets = both(gpu_backend, [6, 16, 3], keep_prob=keep_prob, l2=0.1, dtype="float64")
+    for net, block in zip(nets, (7, None), strict=True):
+        net.fit(X, Y, epochs=2, batch_size=20, block_size=block, optimizer=nnx.Momentum(0.1))
+    check_parameters(*nets, 1e-11)
+
+
+@pytest.mark.usefixtures("may_wait")
+def test_block_size_and_float16(gpu_backend: Backend) -> None:
+    net = nnx.MLP([8, 16, 8], device=gpu_backend, precision="float16")
+    with pytest.raises(DataError, match="block_size needs steps that are never left out"):
+        net.fit(np.ones((8, 4)), [0, 1, 2, 3], batch_size=4, block_size=2)
+
+
+@pytest.mark.parametrize("precision", [None, "bfloat16"])
+def test_memory_is_foreseen_as_graphs_take_it(host_backend: Backend, precision: Any) -> None:
+    net = nnx.MLP([20, 30, 8], device=host_backend, precision=precision)
+    need = demand(net, [64], kind=step_kind(net), slots=2, labels=True)
+    assert step_kind(net) == "graph"
+    assert need.missing == step_bytes(net, 64, nnx.Adam().rule)

@@ -126,7 +126,11 @@ def test_forms_of_targets_that_mean_the_same(device: str) -> None:
 BAD_SETTINGS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"epochs": 0}, DataError, "epochs must be a whole number of at least 1, got 0"),
     ({"epochs": 1.5}, DataError, "epochs must be a whole number"),
-    ({"batch_size": 0}, DataError, r"batch_size \(a number, or 'all'\) must be a whole number"),
+    (
+        {"batch_size": 0},
+        DataError,
+        r"batch_size \(a number, 'all' or 'auto'\) must be a whole number",
+    ),
     ({"batch_size": "half"}, DataError, "batch_size .* got 'half'"),
     ({"optimizer": "adamm"}, UnknownNameError, "unknown optimizer 'adamm'; did you mean 'adam'"),
     ({"optimizer": 0.1}, DTypeError, "optimizer must be a name or an nnx.Optimizer, got 0.1"),

@@ -1,0 +1,106 @@
+"""How the work of a compiled step is shared out, and what its buffers hold; needs no Numba."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+_BLOCK = 512  # examples that a worker takes through all layers at once
+_SCRATCH = 1 << 17  # numbers of dA that a worker holds before they become dZ
+UNITS = 16  # a worker's units are a multiple of this: one vector register
+# A smaller step, over fewer parameters, is over before a second worker has begun.
+_SHARED_FLOP, _SHARED_PARAMETERS = 4e6, 2e5
+# A gradient of its own costs each worker as much as this many examples for each parameter and
+# hidden layer save by meeting the others twice in a step instead of twice in a layer.
+_PARAMETERS_PER_EXAMPLE = 350
+
+
+def ranges(size: int, parts: int, multiple: int = 1) -> list[slice]:
+    """Split range(size) into `parts` slices, their borders at multiples where that is fair."""
+    step = multiple if size >= 2 * parts * multiple else 1
+    edges = [min(size, round(size * i / parts / step) * step) for i in range(parts)] + [size]
+    return [slice(a, b) for a, b in pairwise(edges)]
+
+
+def _count(part: slice) -> int:
+    return int(part.stop - part.start)
+
+
+class Sharing:
+    """The choices for layers of n = (n_x, ..., n_y) units, so many parameters and m examples.
+
+    Attributes
+    ----------
+    workers : int
+        Those that take part.
+    by_examples : bool
+        Whether each worker takes some examples through all layers, or all examples through some
+        units.
+    units_in_rows : bool
+        Whether a row of a hidden layer's buffer is a unit: Z^T = W X^T.
+    examples : list of slice
+        Each worker's examples.
+    units : list of list of slice
+        units[l][w]: worker w's units of layer l.
+    db_row : int
+        Numbers in a worker's row for db[L].
+    """
+
+    def __init__(self, n: tuple[int, ...], m: int, workers: int, parameters: int) -> None:
+        self._n, self._m, self._parameters = n, m, parameters
+        # 2 FLOP in Z, dW and, but for layer 1, dA.
+        products = sum(a * b for a, b in pairwise(n))
+        flop = 2 * m * (3 * products - n[0] * n[1])
+        shared = flop >= _SHARED_FLOP or parameters >= _SHARED_PARAMETERS
+        self.workers = workers if shared else 1
+        self.by_examples = m > _BLOCK if self.workers == 1 else self._suits_examples()
+        self.units_in_rows = not self.by_examples and min(n[1:-1], default=0) >= 2 * m
+        self.examples = ranges(m, self.workers)
+        self.units = [ranges(units, self.workers, UNITS) for units in n]
+        self.db_row = -(-n[-1] // 64) * 64
+
+    def _suits_examples(self) -> bool:
+        """Whether workers share the examples of a batch, rather than the units of each layer."""
+        layers = max(1, len(self._n) - 2)
+        few = self._parameters <= _PARAMETERS_PER_EXAMPLE * layers * self._m
+        return few or self._m >= 2 * _BLOCK
+
+    def padded(self, columns: int) -> int:
+        """The columns of a hidden layer's buffer: workers that share them share no cache line."""
+        if self.by_examples or self.workers == 1:
+            return columns
+        return -(-columns // UNITS) * UNITS
+
+    def blocks(self, part: slice) -> list[slice]:
+        """By examples: the blocks of a worker's examples, counted from their first."""
+        size: int = part.stop - part.start
+        return ranges(size, math.ceil(size / _BLOCK))
+
+    def rows(self, part: slice) -> int:
+        """By examples: how many examples the largest of a worker's blocks has."""
+        return max(_count(block) for block in self.blocks(part))
+
+    def scratch(self, worker: int) -> int:
+        """By units: how many numbers of dA a worker holds."""
+        width = max(_count(parts[worker]) for parts in self.units[1:])
+        return max(min(width * self._m, _SCRATCH), width, self._m, self._n[-1])
+
+    def numbers(self, *, keeps_Z: list[bool]) -> int:
+        """Return how many numbers all buffers hold, beside a gathered batch.
+
+        keeps_Z : list of bool
+            For each layer whether Z[l] is kept beside A[l].
+        """
+        n, m, P = self._n, self._m, self.workers
+        if self.by_examples:
+            layers = sum(u * (1 + both) for u, both in zip(n[1:], keeps_Z, strict=True))
+            rows = sum(self.rows(part) for part in self.examples)
+            return (P - 1) * self._parameters + rows * (layers + max(n[1:]))
+        hidden = 0
+        for units, both in zip(n[1:-1], keeps_Z[:-1], strict=True):
+            shape = (units, m) if self.units_in_rows else (m, units)
+            hidden += (1 + both) * shape[0] * self.padded(shape[1])
+        # Z[L], and with hidden layers each further worker's part of it.
+        output = m * n[-1] * (P if len(n) > 2 else 1)
+        scratch = sum(self.scratch(worker) for worker in range(P))
+        return hidden + output + scratch + P * self.db_row
