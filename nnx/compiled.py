@@ -313,7 +313,7 @@ class Program:
             blocks = self.sharing.blocks(part)
             rows = self.sharing.rows(part)
             A, caches = self._layer_buffers(rows)
-            scratch = self._empty(rows, max(self.n[1:]))
+            scratch = self._empty(1, self.sharing.scratch(worker))
             for block in blocks:
                 first, last = part.start + block.start, part.start + block.stop
                 beta = op.SCALAR_ONE if block.start else op.SCALAR_ZERO
@@ -353,12 +353,15 @@ class Program:
                 dZ, inputs[number - 1], dW, transpose_a=True, alpha=op.SCALAR_MEAN, beta=beta
             )
             if number > 1:
-                dA = Matrix.of(scratch).part(rows, slice(0, self.n[number - 1]))
-                asm.operation(self.plan.product_back(number - 1))
-                asm.product(dZ, self._W[number - 1], dA)
-                asm.operation(self.plan.back(number - 1))
-                self._drop(asm, number - 1, dA, part.start, 0, False)
-                self._back(asm, number - 1, dA, caches[number - 2], db[number - 2], False)
+                width = self.n[number - 1]
+                for piece in ranges(_count(part), math.ceil(_count(part) * width / scratch.size)):
+                    dA = Matrix.of(scratch)._replace(rows=_count(piece), columns=width, ld=width)
+                    cache, first = caches[number - 2].part(piece), part.start + piece.start
+                    asm.operation(self.plan.product_back(number - 1))
+                    asm.product(dZ.part(piece), self._W[number - 1], dA)
+                    asm.operation(self.plan.back(number - 1))
+                    self._drop(asm, number - 1, dA, first, 0, False)
+                    self._back(asm, number - 1, dA, cache, db[number - 2], False)
 
     # -- by units ---------------------------------------------------------------------------------
 

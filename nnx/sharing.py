@@ -81,7 +81,10 @@ class Sharing:
         return max(_count(block) for block in self.blocks(part))
 
     def scratch(self, worker: int) -> int:
-        """By units: how many numbers of dA a worker holds."""
+        """How many numbers of dA a worker holds: what it turns into dZ at once."""
+        if self.by_examples:
+            widest = max(self._n[1:])
+            return max(min(self.rows(self.examples[worker]) * widest, _SCRATCH), widest)
         width = max(_count(parts[worker]) for parts in self.units[1:])
         return max(min(width * self._m, _SCRATCH), width, self._m, self._n[-1])
 
@@ -95,7 +98,8 @@ class Sharing:
         if self.by_examples:
             layers = sum(u * (1 + both) for u, both in zip(n[1:], keeps_Z, strict=True))
             rows = sum(self.rows(part) for part in self.examples)
-            return (P - 1) * self._parameters + rows * (layers + max(n[1:]))
+            scratch = sum(self.scratch(worker) for worker in range(P))
+            return (P - 1) * self._parameters + rows * layers + scratch
         hidden = 0
         for units, both in zip(n[1:-1], keeps_Z[:-1], strict=True):
             shape = (units, m) if self.units_in_rows else (m, units)

@@ -8,7 +8,7 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,7 +123,7 @@ def compare(
     samples: int = 5,
     sample_seconds: float = 0.1,
     rest_seconds: float = 0.25,
-) -> Iterator[Comparison]:
+) -> Generator[Comparison, None, None]:
     """Measure the cases one after the other.
 
     Parameters
