@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-_BLOCK = 512  # examples that a worker takes through all layers at once
-_SCRATCH = 1 << 17  # numbers of dA that a worker holds before they become dZ
+# Examples that a worker takes through all layers at once: more for wide layers, whose W has to be
+# read, and where products are not cut into pieces packed, for each block.
+_BLOCK, _WIDE_BLOCK, _WIDE = 256, 512, 512
+_SCRATCH = 1 << 16  # numbers of dA that a worker holds before they become dZ
+_MANY = 1024  # examples that are always shared
 UNITS = 16  # a worker's units are a multiple of this: one vector register
 # A smaller step, over fewer parameters, is over before a second worker has begun.
 _SHARED_FLOP, _SHARED_PARAMETERS = 4e6, 2e5
@@ -42,6 +45,8 @@ class Sharing:
         Each worker's examples.
     units : list of list of slice
         units[l][w]: worker w's units of layer l.
+    block : int
+        By examples: how many of them a worker takes through all layers at once.
     db_row : int
         Numbers in a worker's row for db[L].
     """
@@ -53,7 +58,8 @@ class Sharing:
         flop = 2 * m * (3 * products - n[0] * n[1])
         shared = flop >= _SHARED_FLOP or parameters >= _SHARED_PARAMETERS
         self.workers = workers if shared else 1
-        self.by_examples = m > _BLOCK if self.workers == 1 else self._suits_examples()
+        self.block = _BLOCK if max(n[1:]) <= _WIDE else _WIDE_BLOCK
+        self.by_examples = m > self.block if self.workers == 1 else self._suits_examples()
         self.units_in_rows = not self.by_examples and min(n[1:-1], default=0) >= 2 * m
         self.examples = ranges(m, self.workers)
         self.units = [ranges(units, self.workers, UNITS) for units in n]
@@ -63,7 +69,7 @@ class Sharing:
         """Whether workers share the examples of a batch, rather than the units of each layer."""
         layers = max(1, len(self._n) - 2)
         few = self._parameters <= _PARAMETERS_PER_EXAMPLE * layers * self._m
-        return few or self._m >= 2 * _BLOCK
+        return few or self._m >= _MANY
 
     def padded(self, columns: int) -> int:
         """The columns of a hidden layer's buffer: workers that share them share no cache line."""
@@ -74,7 +80,7 @@ class Sharing:
     def blocks(self, part: slice) -> list[slice]:
         """By examples: the blocks of a worker's examples, counted from their first."""
         size: int = part.stop - part.start
-        return ranges(size, math.ceil(size / _BLOCK))
+        return ranges(size, math.ceil(size / self.block))
 
     def rows(self, part: slice) -> int:
         """By examples: how many examples the largest of a worker's blocks has."""
