@@ -153,7 +153,9 @@ def limited(request, monkeypatch):
     monkeypatch.setattr(cupy, "get_default_memory_pool", lambda: pool, raising=False)
     monkeypatch.setattr(cupy, "get_default_pinned_memory_pool", FAKES.Pool, raising=False)
     # Graphs have streams of their own, which conftest plays.
-    monkeypatch.setattr(type(backend), "why_no_graphs", lambda self: "these streams record nothing")
+    monkeypatch.setattr(
+        type(backend), "why_no_graphs", lambda self, *kinds: "these streams record nothing"
+    )
     # Here the host waits, once for each epoch and each check.
     for name in ("__bool__", "__float__", "__int__"):
         monkeypatch.setattr(cupy.ndarray, name, getattr(np.ndarray, name))
