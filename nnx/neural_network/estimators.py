@@ -10,6 +10,7 @@ from sklearn.neural_network._multilayer_perceptron import MLPRegressor as _Regre
 from sklearn.utils._param_validation import StrOptions
 
 from nnx.neural_network.base import Perceptron
+from nnx.neural_network.settings import CONSTRAINTS
 
 
 class MLPClassifier(Perceptron, _Classifier):
@@ -17,7 +18,7 @@ class MLPClassifier(Perceptron, _Classifier):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **_Classifier._parameter_constraints,
-        **Perceptron._added_constraints,
+        **CONSTRAINTS,
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
 
@@ -92,7 +93,7 @@ class MLPRegressor(Perceptron, _Regressor):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **_Regressor._parameter_constraints,
-        **Perceptron._added_constraints,
+        **CONSTRAINTS,
     }
 
     def __init__(
