@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 Array = Any
 # What NumPy does on an everyday machine, to foresee how long a run takes.
-_FLOP_PER_SECOND, _STEP_SECONDS = 1e11, 1e-4
+_FLOP_PER_SECOND, _STEP_SECONDS = 1e11, 2e-4
+_PROGRAM_SECONDS = 1e-3  # to write a program, once Numba is there
 _foreseen = [0.0]  # seconds of the runs of this process so far
 _COMPILED_RULES = (GradientDescentRule, MomentumRule, RMSpropRule, AdamRule)
 # A call of a compiled program cannot be interrupted: this many FLOP are well below a second.
@@ -353,7 +354,8 @@ def worth_compiling(model: Model, m: int, steps: int) -> bool | None:
     seconds = steps * (flop / _FLOP_PER_SECOND + _STEP_SECONDS)
     # Many short runs in one process are worth it as much as a long one.
     _foreseen.append(_foreseen.pop() + seconds)
-    return None if _foreseen[0] >= 2 * engine.seconds_to_load() else False
+    loaded = _foreseen[0] >= engine.seconds_to_load()
+    return None if loaded and seconds >= _PROGRAM_SECONDS else False
 
 
 def _part(array: Array | None, part: slice) -> Array | None:
