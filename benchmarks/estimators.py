@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from itertools import product
@@ -100,7 +100,7 @@ class _Work:
 
     def __init__(self, library: str, point: Point) -> None:
         make: Any = import_module(f"{library}.neural_network").MLPClassifier
-        self._make = lambda: make(
+        self._make: Callable[[], Any] = lambda: make(
             point.hidden, solver=point.solver, max_iter=point.iterations, random_state=0, tol=0
         )
         self._X, self._y = data(point)
