@@ -7,7 +7,7 @@ and the optimizer takes one step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -107,3 +107,34 @@ class Steps:
         """Put the batch's gradient, with penalties, where the update finds it; return J."""
         self._state.gradient.flat[...] = self._sum
         return add_penalties(self._model, self._state.gradient, self._J, m)
+
+
+def take_epoch(
+    steps: Sequence[TrainingStep],
+    X: Array,
+    Y: Array,
+    weights: Array | None,
+    rates: Array,
+    order: Array | None = None,
+    penalty_m: Array | None = None,
+) -> Array:
+    """Take a step for each rate: all but the last of steps[0].m examples, the rest of steps[-1].m.
+
+    The other arguments are those of `TrainingStep.run`; returns the sum over the batches of m J.
+    """
+    size, total, first = steps[0].m, 0.0, 0
+    for step in steps:
+        number = len(rates) - (len(steps) - 1 if step is not steps[-1] else first)
+        part = slice(first * size, first * size + number * step.m)
+        x, y = (X, Y) if order is not None else (X[:, part], Y[..., part])
+        taken = slice(first, first + number)
+        total = total + step.m * step.run(
+            x,
+            y,
+            None if weights is None else weights[part],
+            rates[taken],
+            order=None if order is None else order[part],
+            penalty_m=None if penalty_m is None else penalty_m[taken],
+        )
+        first += number
+    return total

@@ -11,8 +11,9 @@ _BLOCK, _WIDE_BLOCK, _WIDE = 256, 512, 512
 _SCRATCH = 1 << 16  # numbers of dA that a worker holds before they become dZ
 _MANY = 1024  # examples that are always shared
 UNITS = 16  # a worker's units are a multiple of this: one vector register
-# A smaller step, over fewer parameters, is over before a second worker has begun.
-_SHARED_FLOP, _SHARED_PARAMETERS = 4e6, 2e5
+# A smaller step, over fewer parameters, is over before a second worker has begun, and waits long
+# where that has no core.
+_SHARED_FLOP, _SHARED_PARAMETERS = 5e6, 2e5
 # A gradient of its own costs each worker as much as this many examples for each parameter and
 # hidden layer save by meeting the others twice in a step instead of twice in a layer.
 _PARAMETERS_PER_EXAMPLE = 350

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 Array = Any
 # What NumPy does on an everyday machine, to foresee how long a run takes.
-_FLOP_PER_SECOND, _STEP_SECONDS = 1e11, 1e-4
+_FLOP_PER_SECOND, _STEP_SECONDS = 1e11, 2e-4
+_PROGRAM_SECONDS = 1e-3  # to write a program, once Numba is there
 _foreseen = [0.0]  # seconds of the runs of this process so far
 _COMPILED_RULES = (GradientDescentRule, MomentumRule, RMSpropRule, AdamRule)
 # A call of a compiled program cannot be interrupted: this many FLOP are well below a second.
@@ -52,8 +53,10 @@ class OptimizerState:
     gradient : FlatVector
         The last gradient, where `TrainingStep.gradients` computed it alone; a whole step may
         leave out what it does not need.
+    vectors : dict
+        The rule's state vectors, laid out as theta is.
     slots : dict
-        The rule's state vectors, of the shape of theta.
+        The same as flat arrays.
     t : int
         Steps done.
     shared : Shared
@@ -62,7 +65,8 @@ class OptimizerState:
 
     def __init__(self, model: Model, optimizer: Optimizer) -> None:
         self.gradient: FlatVector = model.zero_vector("d")
-        self.slots = {name: model.zero_vector().flat for name in optimizer.rule.slots}
+        self.vectors = {name: model.zero_vector() for name in optimizer.rule.slots}
+        self.slots = {name: vector.flat for name, vector in self.vectors.items()}
         self.t = 0
         self.shared = Shared()
 
@@ -152,6 +156,7 @@ class TrainingStep:
         weights: Array | None = None,
         *,
         learning_rate: float | None = None,
+        penalty_m: float | None = None,
     ) -> Array:
         """Take one step and return the cost J of the batch before it.
 
@@ -163,6 +168,8 @@ class TrainingStep:
             Example weights of mean one.
         learning_rate : float, optional
             By default that of the optimizer's schedule at its start.
+        penalty_m : float, optional
+            What the penalties are divided by, instead of m.
 
         Returns
         -------
@@ -170,11 +177,12 @@ class TrainingStep:
             On the device; reading it waits for the device.
         """
         rate = self._first_rate if learning_rate is None else learning_rate
-        if self._whole:
+        if self._takes_whole(penalty_m):
             self._check(X, Y, weights)
             self._rate[0] = rate
-            return self._launch(X, Y, weights, None, self._rate, update=True)
-        J = self.gradients(X, Y, weights)
+            shares = None if penalty_m is None else np.array([self.m / penalty_m])
+            return self._launch(X, Y, weights, None, self._rate, shares, update=True)
+        J = self.gradients(X, Y, weights, penalty_m=penalty_m)
         self.update(rate)
         return J
 
@@ -187,6 +195,7 @@ class TrainingStep:
         rates: Array,
         *,
         order: Array | None = None,
+        penalty_m: Array | None = None,
     ) -> Array:
         """Take a step for each learning rate, over one batch of m examples after the other.
 
@@ -200,6 +209,9 @@ class TrainingStep:
             The learning rates, on the host.
         order : int64 array, optional
             Positions of the examples, batch after batch; by default 0, 1, 2, ...
+        penalty_m : float64 array (steps,), optional
+            What the penalties of each batch are divided by, on the host; by default m. With the
+            sums of the batches' example weights the cost is that of repeated examples.
 
         Returns
         -------
@@ -207,18 +219,19 @@ class TrainingStep:
             The sum of the batches' costs, each before its step.
         """
         total: Array = 0.0
-        if self._whole:
+        if self._takes_whole(penalty_m):
             self._check(X, Y, weights, whole=False)
             if self._graphs is not None:
-                return self._launch(X, Y, weights, order, rates, update=True)
+                return self._launch(X, Y, weights, order, rates, None, update=True)
             flop = self._program(X, Y, weights, order is not None, True).plan.flop
             count = int(max(1, min(_FLOP_PER_CALL / max(flop, 1), _STEPS_PER_CALL)))
             for first in range(0, len(rates), count):
                 few = rates[first : first + count]
+                shares = None if penalty_m is None else self.m / penalty_m[first : first + count]
                 part = slice(first * self.m, (first + len(few)) * self.m)
                 x, y = (X, Y) if order is not None else (X[:, part], Y[..., part])
                 total = total + self._launch(
-                    x, y, _part(weights, part), _part(order, part), few, update=True
+                    x, y, _part(weights, part), _part(order, part), few, shares, update=True
                 )
             return total
         gather = self.backend.gather
@@ -227,14 +240,28 @@ class TrainingStep:
             x, y = X[:, part], Y[..., part]
             if order is not None:
                 x, y = gather(X, order[part]), gather(Y, order[part])
-            total = total + self(x, y, _part(weights, part), learning_rate=float(rate))
+            total = total + self(
+                x,
+                y,
+                _part(weights, part),
+                learning_rate=float(rate),
+                penalty_m=None if penalty_m is None else float(penalty_m[number]),
+            )
         return total
 
     @on_its_device
-    def gradients(self, X: Array, Y: Array, weights: Array | None = None) -> Array:
+    def gradients(
+        self,
+        X: Array,
+        Y: Array,
+        weights: Array | None = None,
+        *,
+        penalty_m: float | None = None,
+    ) -> Array:
         """Compute `state.gradient` and return J, leaving the parameters as they are."""
         J = self.block_gradients(X, Y, weights)
-        return add_penalties(self.model, self.state.gradient, J, self.m)
+        m = self.m if penalty_m is None else penalty_m
+        return add_penalties(self.model, self.state.gradient, J, m)
 
     @on_its_device
     def block_gradients(
@@ -249,7 +276,7 @@ class TrainingStep:
         self._check(X, Y, weights)
         model, gradient, t = self.model, self.state.gradient, self.state.t + 1
         if self.compiled:
-            return self._launch(X, Y, weights, None, np.zeros(1), update=False, first=first)
+            return self._launch(X, Y, weights, None, np.zeros(1), None, update=False, first=first)
         if self._primitives is not None:
             return self._primitives.gradients(X, Y, weights, gradient, t, first)
         return layer_by_layer(model, X, Y, weights, gradient, t, first)
@@ -293,7 +320,9 @@ class TrainingStep:
             program = self._program(X, Y, None, False, self._whole)
             times = np.zeros(len(program.plan.operations), np.int64)
             for rate in rates:
-                self._launch(X, Y, None, None, np.array([rate]), update=self._whole, times=times)
+                self._launch(
+                    X, Y, None, None, np.array([rate]), None, update=self._whole, times=times
+                )
                 if not self._whole:
                     before = time.perf_counter()
                     self.update(float(rate))
@@ -346,6 +375,11 @@ class TrainingStep:
         with blas.single_thread():
             yield
 
+    def _takes_whole(self, penalty_m: float | Array | None) -> bool:
+        """Whether a step is one launch; graphs divide penalties by m and nothing else."""
+        other_m = penalty_m is not None and bool(self.model.penalty)
+        return self._whole and not (other_m and self._graphs is not None)
+
     def _check(self, X: Array, Y: Array, weights: Array | None, *, whole: bool = True) -> None:
         if X.shape[0] != self.model.n_x or (whole and X.shape[1] != self.m):
             raise ShapeError(
@@ -393,6 +427,7 @@ class TrainingStep:
         weights: Array | None,
         order: Array | None,
         rates: Array,
+        shares: Array | None,
         *,
         update: bool,
         times: Array | None = None,
@@ -406,14 +441,14 @@ class TrainingStep:
         program = self._program(X, Y, weights, order is not None, update)
         X, Y = np.asfortranarray(X), np.asfortranarray(Y)
         losses, penalties = program.launch(
-            X, Y, weights, order, rates, self.state.t + 1, times, first
+            X, Y, weights, order, rates, self.state.t + 1, times, first, shares
         )
         if update:
             self.state.t += len(rates)
         return np.float64(losses / self.m + penalties)
 
 
-def add_penalties(model: Model, gradient: FlatVector, J: Array, m: int) -> Array:
+def add_penalties(model: Model, gradient: FlatVector, J: Array, m: float) -> Array:
     """Add the penalties' gradient for a batch of m examples, and return J with their cost."""
     if model.penalty:
         part, xp = slice(gradient.penalised), model.backend.xp
@@ -440,9 +475,15 @@ def worth_compiling(model: Model, m: int, steps: int) -> bool | None:
         return None
     flop = 6 * m * sum(n * n_prev for n_prev, n in pairwise(model.n))
     seconds = steps * (flop / _FLOP_PER_SECOND + _STEP_SECONDS)
+    loaded = worth_loading(seconds)
+    return None if loaded and seconds >= _PROGRAM_SECONDS else False
+
+
+def worth_loading(seconds: float) -> bool:
+    """Return whether Numba is there or should be, where NumPy would take so long for a run."""
     # Many short runs in one process are worth it as much as a long one.
     _foreseen.append(_foreseen.pop() + seconds)
-    return None if _foreseen[0] >= 2 * engine.seconds_to_load() else False
+    return _foreseen[0] >= engine.seconds_to_load()
 
 
 def _on_cpu(model: Model) -> bool:

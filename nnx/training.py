@@ -6,14 +6,13 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from nnx.backends.errors import DataError, MissingDependencyError
+from nnx.backends.errors import DataError
 from nnx.callbacks import Callback
 from nnx.data import Data
 from nnx.descent import Steps
@@ -24,6 +23,7 @@ from nnx.inputs import check_number
 from nnx.lbfgs import minimise
 from nnx.model import Model
 from nnx.optimizers import LBFGS, Optimizer, get_optimizer
+from nnx.progress import progress_bar
 from nnx.settling import Settled
 from nnx.step import OptimizerState
 
@@ -72,7 +72,10 @@ class Run:
         self.history.chosen = settled.chosen()
         feed = Feed(self._model, data, settled.batching, options.shuffle)
         callbacks = _Callbacks(self._model, options.callbacks, self.history)
-        with _bar(options, self.history) as advance, callbacks:
+        with (
+            progress_bar(options.epochs, self.history, shown=options.progress) as advance,
+            callbacks,
+        ):
 
             def after_epoch(cost: float, rate: float, seconds: float) -> bool:
                 values = {"cost": cost, "learning_rate": rate, "seconds": seconds}
@@ -176,25 +179,3 @@ def _diverged(cost: float, epoch: int) -> bool:
         stacklevel=2,
     )
     return True
-
-
-@contextmanager
-def _bar(options: Options, history: History) -> Iterator[Callable[[], None]]:
-    """A progress bar over the epochs where it is wanted."""
-    if not options.progress:
-        yield lambda: None
-        return
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        raise MissingDependencyError("tqdm", "progress", "progress=True") from None
-    with tqdm(total=options.epochs, unit="epoch") as bar:
-
-        def advance() -> None:
-            shown = {"cost": history["cost"][-1]}
-            if "validation_score" in history:
-                shown["validation"] = history["validation_score"][-1]
-            bar.set_postfix(shown, refresh=False)
-            bar.update()
-
-        yield advance

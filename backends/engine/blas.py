@@ -1,6 +1,7 @@
 """The BLAS that NumPy itself is linked with: addresses of its matrix products, and its threads.
 
-Calling it by address from compiled code costs no Python, and no second BLAS is loaded.
+Calling it by address from compiled code costs no Python, and no second BLAS is loaded. SciPy may
+bring one of its own, whose threads can be kept quiet.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import ctypes
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -19,36 +21,25 @@ from nnx.backends.errors import DataError, unknown_name
 
 # (cblas names with a place for "s" or "d", set threads, get threads, name of the processor's
 # kernels, whether integers are 64-bit)
-_NAMES = (
+_NAMES = tuple(
     (
-        "scipy_cblas_{}gemm64_",
-        "scipy_openblas_set_num_threads64_",
-        "scipy_openblas_get_num_threads64_",
-        "scipy_openblas_get_corename64_",
-        True,
-    ),
-    (
-        "cblas_{}gemm64_",
-        "openblas_set_num_threads64_",
-        "openblas_get_num_threads64_",
-        "openblas_get_corename64_",
-        True,
-    ),
-    (
-        "cblas_{}gemm",
-        "openblas_set_num_threads",
-        "openblas_get_num_threads",
-        "openblas_get_corename",
-        False,
-    ),
-    ("cblas_{}gemm", "MKL_Set_Num_Threads", "MKL_Get_Max_Threads", "", False),
-)
-
+        f"{prefix}cblas_{{}}gemm{suffix}",
+        f"{prefix}openblas_set_num_threads{suffix}",
+        f"{prefix}openblas_get_num_threads{suffix}",
+        f"{prefix}openblas_get_corename{suffix}",
+        suffix == "64_",
+    )
+    for prefix in ("scipy_", "")
+    for suffix in ("64_", "")
+) + (("cblas_{}gemm", "MKL_Set_Num_Threads", "MKL_Get_Max_Threads", "", False),)
 _MKL_SEQUENTIAL = 1  # MKL_THREADING_SEQUENTIAL of mkl_service.h
 
+NUMPY, SCIPY_LBFGS = "numpy._core._multiarray_umath", "scipy.optimize._lbfgsb"
+
 _lock = threading.Lock()
-_held: list[int] = []  # an entry for each user of `Blas.single_thread`
-_before: list[int] = []  # the number of threads before the first of them
+# For each BLAS, by the address of its sgemm: an entry for each user of `Blas.single_thread`, the
+# first of which is the number of threads before.
+_held: dict[int, list[int]] = {}
 
 
 class Blas(NamedTuple):
@@ -78,7 +69,8 @@ class Blas(NamedTuple):
         OpenBLAS's other threads spin for about 0.1 s after a product that they shared, on the
         cores that the workers of a program need. So hold this over a whole training run.
         """
-        return SingleThread(self.set_threads, self.get_threads)
+        held = _held.setdefault(self.gemm["float32"], [])
+        return SingleThread(held, self.set_threads, self.get_threads)
 
 
 class SingleThread(NamedTuple):
@@ -88,54 +80,63 @@ class SingleThread(NamedTuple):
     them back. A class, since a generator would take longer than a small step.
     """
 
+    held: list[int]
     set_threads: Callable[[int], object]
     get_threads: Callable[[], int]
 
     def __enter__(self) -> None:
         with _lock:
-            if not _held:
-                _before.append(self.get_threads())
-                if _before[-1] > 1:
-                    self.set_threads(1)
-            _held.append(1)
+            before = 1 if self.held else self.get_threads()
+            if before > 1:
+                self.set_threads(1)
+            self.held.append(before)
 
     def __exit__(self, *_: object) -> None:
         with _lock:
-            _held.pop()
-            if not _held and (before := _before.pop()) > 1:
+            # From the end: the entry that is not 1 is the first, and goes last.
+            before = self.held.pop()
+            if not self.held and before > 1:
                 self.set_threads(before)
 
 
-@cache
-def find_blas() -> Blas | None:
-    """Look for the products in the libraries that NumPy has loaded; None where that fails.
+@contextmanager
+def scipy_in_one_thread() -> Iterator[None]:
+    """Keep the threads of SciPy's own BLAS from spinning between the calls of an optimizer."""
+    blas = find_blas(SCIPY_LBFGS)
+    if blas is None:
+        yield
+        return
+    with blas.single_thread():
+        yield
 
-    The environment variable NNX_BLAS=mkl takes them from MKL instead (`pip install mkl`), whatever
-    NumPy is linked with.
+
+@cache
+def find_blas(module: str = NUMPY) -> Blas | None:
+    """Look for the products in the libraries that a module has loaded; None where that fails.
+
+    The environment variable NNX_BLAS=mkl takes those of NumPy from MKL instead (`pip install mkl`).
 
     Raises
     ------
     DataError
         Where NNX_BLAS names something else, or MKL cannot be loaded.
     """
-    numpy_blas = _blas_of_numpy()
+    found = _blas_of(module)
     wanted = os.environ.get("NNX_BLAS", "").strip().lower()
-    if wanted in ("", "numpy"):
-        return numpy_blas
+    if module != NUMPY or wanted in ("", "numpy"):
+        return found
     if wanted != "mkl":
         raise unknown_name("NNX_BLAS", wanted, ("numpy", "mkl"))
     mkl = _load_mkl()
+    if found is None:
+        return mkl
     # The threads that could get into the workers' way are still those of NumPy's own products.
-    return (
-        mkl
-        if numpy_blas is None
-        else mkl._replace(set_threads=numpy_blas.set_threads, get_threads=numpy_blas.get_threads)
-    )
+    return mkl._replace(set_threads=found.set_threads, get_threads=found.get_threads)
 
 
-def _blas_of_numpy() -> Blas | None:
+def _blas_of(module: str) -> Blas | None:
     try:
-        library = ctypes.CDLL(import_module("numpy._core._multiarray_umath").__file__)
+        library = ctypes.CDLL(import_module(module).__file__)
     except (ImportError, OSError):
         return None
     return next((b for names in _NAMES if (b := _read(library, *names)) is not None), None)

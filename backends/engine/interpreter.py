@@ -17,6 +17,7 @@ that change from batch to batch: a pair (slot, offset) stands for `pointers[slot
     UPDATE   theta gradient slot1 slot2 count
     GATHER   slot_source slot_index offset target rows row_bytes
     BARRIER
+    OUTPUT   z rows n_y offset activation constant
 
 The operands `constant`, `unscale`, `scale` and `parameter` number an entry of the program's table
 of constants; `weights_offset` is negative where the examples have no weights.
@@ -27,7 +28,7 @@ from __future__ import annotations
 from numba import njit
 
 from nnx.backends.engine import kernels
-from nnx.backends.engine.elementwise import inner
+from nnx.backends.engine.exponential import inner
 from nnx.backends.engine.lowlevel import (
     atomic_add,
     atomic_load,
@@ -43,7 +44,7 @@ from nnx.backends.engine.lowlevel import (
     restore_subnormals,
 )
 
-GEMM, TAIL, BACK, DROP, LOSS, ZERO, ADD, PENALISE, UPDATE, GATHER, BARRIER = range(11)
+GEMM, TAIL, BACK, DROP, LOSS, ZERO, ADD, PENALISE, UPDATE, GATHER, BARRIER, OUTPUT = range(12)
 WIDTH = 20
 X, Y, WEIGHTS, SOURCE_X, SOURCE_Y, INDEX, FIXED = range(7)  # slots; FIXED holds zero
 SLOTS = 7
@@ -83,9 +84,10 @@ def _loss(c, pointers, constants, mean, size, one):
     y = pointers[Y] + c[5]
     weights = 0 if c[7] < 0 else pointers[WEIGHTS] + c[7]
     parameter, constant = constants[c[9]], cast(constants[c[11]], one)
-    if c[8] == kernels.CROSS_ENTROPY:
+    if c[8] == kernels.CROSS_ENTROPY or c[8] == kernels.CLIPPED_CROSS_ENTROPY:
+        clip = c[8] == kernels.CLIPPED_CROSS_ENTROPY
         return kernels.cross_entropy(
-            z, rows, n_y, y, labels, weights, parameter, c[13], mean, size, one
+            z, rows, n_y, y, labels, weights, parameter, clip, c[13], mean, size, one
         )
     delta = cast(parameter, one)
     return kernels.loss_of_values(
@@ -97,12 +99,12 @@ def _loss(c, pointers, constants, mean, size, one):
 (
     SIZE, CODE, INSTRUCTIONS, POINTERS, STRIDES, SCALARS, CONSTANTS, RULE, RATES,
     STEPS, T, SEED, GEMM_ADDRESS, WIDE, COUNTER, WORKERS, CLOCK, GIVE_WAY, TIMES,
-    TOTALS, BASES, FIRST, JOB_WIDTH,
-) = range(23)  # fmt: skip
+    TOTALS, BASES, FIRST, SHARES, JOB_WIDTH,
+) = range(24)  # fmt: skip
 
 
 @inner()
-def _step(job, pointers, scalars, constants, rule, rate, t, arrived, one):
+def _step(job, pointers, scalars, constants, rule, rate, share, t, arrived, one):
     """Run one worker's instructions once; return its part of the summed losses, the penalty, and
     the arrivals at the barrier so far."""
     losses, penalty = 0.0, 0.0
@@ -138,9 +140,8 @@ def _step(job, pointers, scalars, constants, rule, rate, t, arrived, one):
         elif kind == ADD:
             kernels.add(c[2], c[3], c[4], one)
         elif kind == PENALISE:
-            penalty += kernels.penalise(
-                floats(c[2], one), floats(c[3], one), c[4], cast(rule[5], one), cast(rule[6], one)
-            )
+            l2, l1 = cast(share * rule[5], one), cast(share * rule[6], one)
+            penalty += kernels.penalise(floats(c[2], one), floats(c[3], one), c[4], l2, l1)
         elif kind == UPDATE:
             kernels.update(
                 int(rule[0]), c[2], c[3], c[4], c[5], c[6], rate,
@@ -151,6 +152,10 @@ def _step(job, pointers, scalars, constants, rule, rate, t, arrived, one):
         elif kind == BARRIER:
             arrived += job[WORKERS]
             wait(job[COUNTER], arrived, job[GIVE_WAY])
+        elif kind == OUTPUT:
+            kernels.output(
+                c[2], c[3], c[4], pointers[Y] + c[5], c[6], cast(constants[c[7]], one), size, one
+            )
         if timed:
             now = nanoseconds(job[CLOCK])
             times[c[1]] += now - before
@@ -167,10 +172,11 @@ def run(address, one):
     for those of the current one;
     `scalars`, dtype (4,), with 1/m at SCALAR_MEAN; `constants`, float64; `rule`, float64 (7,), the
     update rule's number, its constants c0 ... c3, and the penalties l2/m and l1/m; `rates`, float64
-    (steps,); `counter`, an int64 that is zero; `times`, int64 (operations,), or 0, to which
-    nanoseconds are added; and `totals`, float64 (2,), which receives the summed losses and the
-    summed penalties; and `t`, an int64, the number of the first step, from 1. size is the bytes of
-    a number; first the position in its batch of the first example, which dropout counts from.
+    (steps,); `shares`, float64 (steps,), or 0, factors of the penalties; `counter`, an int64 that
+    is zero; `times`, int64 (operations,), or 0, to which nanoseconds are added; and `totals`,
+    float64 (2,), which receives the summed losses and the summed penalties; and `t`, an int64, the
+    number of the first step, from 1. size is the bytes of a number; first the position in its batch
+    of the first example, which dropout counts from.
     """
     job = integers(address)
     before = flush_subnormals()
@@ -181,14 +187,16 @@ def run(address, one):
         pointers[k] = bases[k]
     constants, rule = floats(job[CONSTANTS], 1.0), floats(job[RULE], 1.0)
     rates, totals = floats(job[RATES], 1.0), floats(job[TOTALS], 1.0)
+    shares, shared = floats(job[SHARES], 1.0), job[SHARES] != 0
     arrived = 0
     losses, penalties = 0.0, 0.0
     scalars[SCALAR_ZERO], scalars[SCALAR_ONE] = cast(0, one), one
     for number in range(job[STEPS]):
         rate = rates[number]
         scalars[SCALAR_DESCEND] = cast(-rate, one) * scalars[SCALAR_MEAN]
+        share = shares[number] if shared else 1.0
         loss, penalty, arrived = _step(
-            job, pointers, scalars, constants, rule, rate, t + number, arrived, one
+            job, pointers, scalars, constants, rule, rate, share, t + number, arrived, one
         )
         losses += loss
         penalties += penalty

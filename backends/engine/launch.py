@@ -83,6 +83,7 @@ class Launch:
         self._data: tuple[Array | None, ...] = (None,) * 4
         self._rates: Array | None = None
         self._times: Array | None = None
+        self._shares: Array | None = None
         self._first = 0
 
     def __call__(
@@ -95,6 +96,7 @@ class Launch:
         t: int,
         times: Array | None = None,
         first: int = 0,
+        shares: Array | None = None,
     ) -> tuple[float, float]:
         """Run rates.size batches; return the sums of their losses and of their penalties.
 
@@ -113,6 +115,8 @@ class Launch:
             Receives the nanoseconds of each operation, as worker 0 spent them.
         first : int
             Where the examples begin in the batch whose dropout masks they get.
+        shares : float64 array (steps,), optional
+            Factors of the penalties, one for each step.
         """
         x, y, w, positions = self._data
         if X is not x or Y is not y or weights is not w or order is not positions:
@@ -126,6 +130,9 @@ class Launch:
         if first != self._first:
             self._first = first
             self._jobs[:, op.FIRST] = first
+        if shares is not self._shares:
+            self._shares = shares
+            self._jobs[:, op.SHARES] = 0 if shares is None else address(shares)
         self._counter[0], self._t[0] = 0, t
         with self._single_thread:
             self._workers.run(self._addresses)

@@ -218,13 +218,19 @@ def test_nan_gradient_marks_its_own_element_only(rule):
 @pytest.mark.parametrize("bad", [-0.1, 1, 1.5, math.nan])
 def test_fractions_outside_zero_to_one(bad):
     for make, name in (
-        (lambda: MomentumRule(bad), "Momentum: beta"),
         (lambda: RMSpropRule(beta=bad), "RMSprop: beta"),
         (lambda: AdamRule(beta1=bad), "Adam: beta1"),
         (lambda: AdamRule(beta2=bad), "Adam: beta2"),
     ):
         with pytest.raises(DataError, match=rf"{name} must be in \[0, 1\)"):
             make()
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.5, math.nan])
+def test_momentum_outside_zero_to_one(bad):
+    with pytest.raises(DataError, match=r"Momentum: beta must be in \[0, 1\]"):
+        MomentumRule(bad)
+    assert MomentumRule(1).beta == 1
 
 
 @pytest.mark.parametrize("bad", [0, -1e-8, math.nan])
@@ -281,3 +287,16 @@ def test_clip_norm_does_not_hide_nan(xp):
     g = xp.asarray([1.0, math.nan])
     clip_norm(xp, g, 1.0)
     assert np.all(np.isnan(np.from_dlpack(g)))
+
+
+def test_epsilon_hat_is_sklearns_adam(xp):
+    """The form at the end of section 2 of Kingma & Ba, as scikit-learn's optimizer has it."""
+    module = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")
+    rng, rate, epsilon = np.random.default_rng(0), 0.1, 0.5
+    start, gradients = rng.standard_normal(6), rng.standard_normal((5, 6))
+    other = start.copy()
+    theirs = module.AdamOptimizer([other], rate, epsilon=epsilon)
+    for g in gradients:
+        theirs.update_params([other], [g])
+    rule = AdamRule(epsilon=epsilon, epsilon_hat=True)
+    assert_allclose(list(run(xp, rule, start, gradients, rate))[-1], other, rtol=1e-12)
