@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from nnx.backends.reference.activations import ACTIVATIONS, Activation
+from nnx.neural_network.portable import Portable
 
 # scikit-learn's names first; softmax mixes the units of a layer and belongs to the output.
 ACTIVATION_NAMES = {"logistic", *ACTIVATIONS} - {"softmax"}
 
 
-class Perceptron:
+class Perceptron(Portable):
     """The part of both estimators that is nnx's; mixed in before scikit-learn's own class."""
 
     # What the parameters beyond scikit-learn's may be, and its own that may be more here.
