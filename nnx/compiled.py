@@ -65,11 +65,15 @@ def unsupported(model: Model) -> str | None:
 
 _LOSSES = {
     "CategoricalCrossEntropy": kernels.CROSS_ENTROPY,
+    "ClippedCategoricalCrossEntropy": kernels.CLIPPED_CROSS_ENTROPY,
     "BinaryCrossEntropy": kernels.BINARY_CROSS_ENTROPY,
+    "ClippedBinaryCrossEntropy": kernels.CLIPPED_BINARY_CROSS_ENTROPY,
     "MeanSquaredError": kernels.SQUARED,
+    "HalfSquaredError": kernels.HALF_SQUARED,
     "MeanAbsoluteError": kernels.ABSOLUTE,
     "Huber": kernels.HUBER,
     "Poisson": kernels.POISSON,
+    "PoissonDeviance": kernels.POISSON_DEVIANCE,
 }
 
 
@@ -87,7 +91,8 @@ def rule_numbers(rule: UpdateRule) -> tuple[float, ...] | None:
     if type(rule) is RMSpropRule:
         return kernels.RMSPROP, rule.beta, rule.epsilon, 0.0, 0.0
     if type(rule) is AdamRule:
-        return kernels.ADAM, rule.beta1, rule.beta2, rule.epsilon, rule.weight_decay
+        kind = kernels.ADAM_HAT if rule.epsilon_hat else kernels.ADAM
+        return kind, rule.beta1, rule.beta2, rule.epsilon, rule.weight_decay
     return None
 
 

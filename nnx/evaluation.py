@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from nnx.backends import Backend
+from nnx.backends.reference.activations import Activation
 from nnx.inputs import labels_of
 from nnx.model import Model
 
 Array = Any
+_CACHED, _LEAST = 1 << 18, 256  # numbers of a hidden layer in a block, and its fewest examples
 _BLOCK = 1 << 22  # elements of the widest layer's activations in one block
 
 
@@ -24,6 +27,29 @@ def outputs(model: Model, X: Array) -> Array:
     A_L = model.backend.empty((model.n_y, X.shape[1]), model.dtype)
     for block in blocks(model, X.shape[1]):
         A_L[:, block] = model.forward(X[:, block], check=False)[0]
+    return A_L
+
+
+def dense_outputs(
+    backend: Backend, layers: Sequence[tuple[Array, Array, Activation]], X: Any, dtype: str
+) -> Array:
+    """A[L] (n_y, m) of dense layers (W[l], b[l], g[l]) for rows X (m, n_x) on the host.
+
+    X may be a sparse matrix, of which a block at a time becomes dense. The same buffers serve all
+    blocks, so that hidden activations stay in a cache and no memory grows with m.
+    """
+    m, n_y = X.shape[0], layers[-1][0].shape[0]
+    A_L = backend.empty((n_y, m), dtype)
+    hidden = [W.shape[0] for W, _, _ in layers[:-1]]
+    width = min(m, max(_LEAST, _CACHED // max([*hidden, n_y])))
+    buffers = [backend.empty((n, width), dtype) for n in hidden]
+    for start in range(0, m, width):
+        rows = slice(start, min(start + width, m))
+        A = X[rows]
+        A = backend.asarray((A.toarray() if hasattr(A, "toarray") else A).T, dtype)
+        for (W, b, g), buffer in zip(layers, [*buffers, None], strict=True):
+            target = A_L[:, rows] if buffer is None else buffer[:, : rows.stop - rows.start]
+            A, _ = backend.dense_forward(W, b, A, g, A=target)
     return A_L
 
 

@@ -140,9 +140,12 @@ class Model:
         """How many numbers the network learns."""
         return sum(int(np.prod(p.shape)) for p in self.parameters.values())
 
-    def zero_vector(self, prefix: str = "") -> FlatVector:
-        """Return zeros laid out as theta: for gradients (prefix "d") and optimizers' state."""
-        return FlatVector(self._specifications(), self.backend, self.dtype, prefix)
+    def zero_vector(self, prefix: str = "", backend: Backend | None = None) -> FlatVector:
+        """Return zeros laid out as theta: for gradients (prefix "d") and optimizers' state.
+
+        They lie on the network's device, or on that of `backend`.
+        """
+        return FlatVector(self._specifications(), backend or self.backend, self.dtype, prefix)
 
     def _specifications(self) -> list[Mapping[str, Any]]:
         return [

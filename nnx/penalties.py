@@ -31,11 +31,11 @@ class Penalty:
     def __bool__(self) -> bool:
         return self.l2 > 0 or self.l1 > 0
 
-    def cost(self, xp: Namespace, w: Array, m: int) -> Array:
+    def cost(self, xp: Namespace, w: Array, m: float) -> Array:
         """Return l2/(2m) sum of w^2 + l1/m sum of |w|, a 0-d array; w (n,) are all weights."""
         return xp.sum(w * w) * (self.l2 / (2 * m)) + xp.sum(xp.abs(w)) * (self.l1 / m)
 
-    def add_gradient(self, xp: Namespace, w: Array, g: Array, m: int) -> None:
+    def add_gradient(self, xp: Namespace, w: Array, g: Array, m: float) -> None:
         """G += l2/m w + l1/m sign(w), in place; the derivative of |w| at zero is taken as zero."""
         if self.l2:
             g += w * (self.l2 / m)

@@ -47,15 +47,18 @@ class OptimizerState:
     gradient : FlatVector
         The last gradient, where `TrainingStep.gradients` computed it alone; a whole step may
         leave out what it does not need.
+    vectors : dict
+        The rule's state vectors, laid out as theta is.
     slots : dict
-        The rule's state vectors, of the shape of theta.
+        The same as flat arrays.
     t : int
         Steps done.
     """
 
     def __init__(self, model: Model, optimizer: Optimizer) -> None:
         self.gradient: FlatVector = model.zero_vector("d")
-        self.slots = {name: model.zero_vector().flat for name in optimizer.rule.slots}
+        self.vectors = {name: model.zero_vector() for name in optimizer.rule.slots}
+        self.slots = {name: vector.flat for name, vector in self.vectors.items()}
         self.t = 0
 
 
@@ -129,6 +132,7 @@ class TrainingStep:
         weights: Array | None = None,
         *,
         learning_rate: float | None = None,
+        penalty_m: float | None = None,
     ) -> Array:
         """Take one step and return the cost J of the batch before it.
 
@@ -140,6 +144,8 @@ class TrainingStep:
             Example weights of mean one.
         learning_rate : float, optional
             By default that of the optimizer's schedule at its start.
+        penalty_m : float, optional
+            What the penalties are divided by, instead of m.
 
         Returns
         -------
@@ -149,8 +155,10 @@ class TrainingStep:
         rate = self.optimizer.schedule(0.0) if learning_rate is None else learning_rate
         if self._whole:
             self._check(X, Y, weights)
-            return self._launch(X, Y, weights, None, np.array([rate], np.float64), update=True)
-        J = self.gradients(X, Y, weights)
+            rates = np.array([rate], np.float64)
+            shares = None if penalty_m is None else np.array([self.m / penalty_m])
+            return self._launch(X, Y, weights, None, rates, shares, update=True)
+        J = self.gradients(X, Y, weights, penalty_m=penalty_m)
         self.update(rate)
         return J
 
@@ -163,6 +171,7 @@ class TrainingStep:
         rates: Array,
         *,
         order: Array | None = None,
+        penalty_m: Array | None = None,
     ) -> Array:
         """Take a step for each learning rate, over one batch of m examples after the other.
 
@@ -176,6 +185,9 @@ class TrainingStep:
             The learning rates, on the host.
         order : int64 array, optional
             Positions of the examples, batch after batch; by default 0, 1, 2, ...
+        penalty_m : float64 array (steps,), optional
+            What the penalties of each batch are divided by, on the host; by default m. With the
+            sums of the batches' example weights the cost is that of repeated examples.
 
         Returns
         -------
@@ -189,10 +201,11 @@ class TrainingStep:
             count = int(max(1, min(_FLOP_PER_CALL / max(flop, 1), _STEPS_PER_CALL)))
             for first in range(0, len(rates), count):
                 few = rates[first : first + count]
+                shares = None if penalty_m is None else self.m / penalty_m[first : first + count]
                 part = slice(first * self.m, (first + len(few)) * self.m)
                 x, y = (X, Y) if order is not None else (X[:, part], Y[..., part])
                 total = total + self._launch(
-                    x, y, _part(weights, part), _part(order, part), few, update=True
+                    x, y, _part(weights, part), _part(order, part), few, shares, update=True
                 )
             return total
         gather = self.backend.gather
@@ -201,24 +214,38 @@ class TrainingStep:
             x, y = X[:, part], Y[..., part]
             if order is not None:
                 x, y = gather(X, order[part]), gather(Y, order[part])
-            total = total + self(x, y, _part(weights, part), learning_rate=float(rate))
+            total = total + self(
+                x,
+                y,
+                _part(weights, part),
+                learning_rate=float(rate),
+                penalty_m=None if penalty_m is None else float(penalty_m[number]),
+            )
         return total
 
     @on_its_device
-    def gradients(self, X: Array, Y: Array, weights: Array | None = None) -> Array:
+    def gradients(
+        self,
+        X: Array,
+        Y: Array,
+        weights: Array | None = None,
+        *,
+        penalty_m: float | None = None,
+    ) -> Array:
         """Compute `state.gradient` and return J, leaving the parameters as they are."""
         self._check(X, Y, weights)
         model, gradient, t = self.model, self.state.gradient, self.state.t + 1
         if self.compiled:
-            J = self._launch(X, Y, weights, None, np.zeros(1), update=False)
+            J = self._launch(X, Y, weights, None, np.zeros(1), None, update=False)
         elif self._primitives is not None:
             J = self._primitives.gradients(X, Y, weights, gradient, t)
         else:
             J = layer_by_layer(model, X, Y, weights, gradient, t)
         if model.penalty:
             part, xp = slice(gradient.penalised), model.backend.xp
-            J = J + model.penalty.cost(xp, model.theta[part], self.m)
-            model.penalty.add_gradient(xp, model.theta[part], gradient.flat[part], self.m)
+            m = self.m if penalty_m is None else penalty_m
+            J = J + model.penalty.cost(xp, model.theta[part], m)
+            model.penalty.add_gradient(xp, model.theta[part], gradient.flat[part], m)
         return J
 
     @on_its_device
@@ -294,12 +321,15 @@ class TrainingStep:
         weights: Array | None,
         order: Array | None,
         rates: Array,
+        shares: Array | None,
         *,
         update: bool,
     ) -> Array:
         program = self._program(X, Y, weights, order is not None, update)
         X, Y = np.asfortranarray(X), np.asfortranarray(Y)
-        losses, penalties = program.launch(X, Y, weights, order, rates, self.state.t + 1)
+        losses, penalties = program.launch(
+            X, Y, weights, order, rates, self.state.t + 1, shares=shares
+        )
         if update:
             self.state.t += len(rates)
         return np.float64(losses / self.m + penalties)

@@ -6,14 +6,13 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from nnx.backends.errors import DataError, MissingDependencyError
+from nnx.backends.errors import DataError
 from nnx.callbacks import Callback
 from nnx.evaluation import evaluate
 from nnx.history import History
@@ -21,6 +20,7 @@ from nnx.inputs import check_number, check_weights, check_X
 from nnx.lbfgs import minimise
 from nnx.model import Model
 from nnx.optimizers import LBFGS, Optimizer, get_optimizer
+from nnx.progress import progress_bar
 from nnx.step import OptimizerState, TrainingStep, worth_compiling
 
 Array = Any
@@ -82,7 +82,10 @@ class Run:
     def train(self, data: Batch, validation: Batch | None, options: Options) -> None:
         """Train for `options.epochs` more epochs."""
         callbacks = _Callbacks(self._model, options.callbacks, self.history)
-        with _bar(options, self.history) as advance, callbacks:
+        with (
+            progress_bar(options.epochs, self.history, shown=options.progress) as advance,
+            callbacks,
+        ):
 
             def after_epoch(cost: float, rate: float, seconds: float) -> bool:
                 values = {"cost": cost, "learning_rate": rate, "seconds": seconds}
@@ -151,20 +154,7 @@ class Run:
             weights = None if weights is None else backend.gather(weights, order)
         if weights is not None:
             weights = self._mean_one(weights, size)
-        total, first = 0.0, 0
-        for step in steps:
-            number = len(rates) - first if step is steps[-1] else data.m // size
-            part = slice(first * size, first * size + number * step.m)
-            X, Y = (data.X, data.Y) if order is not None else (data.X[:, part], data.Y[..., part])
-            total = total + step.m * step.run(
-                X,
-                Y,
-                None if weights is None else weights[part],
-                rates[first : first + number],
-                order=None if order is None else order[part],
-            )
-            first += number
-        return total
+        return take_epoch(steps, data.X, data.Y, weights, rates, order)
 
     def _mean_one(self, weights: Array, size: int) -> Array:
         """Scale the weights so that their mean is one in each batch; zeros stay zeros."""
@@ -174,6 +164,37 @@ class Run:
             mean = xp.mean(part)
             parts.append(part / xp.where(mean > 0, mean, xp.ones_like(mean)))
         return xp.concat(parts)
+
+
+def take_epoch(
+    steps: Sequence[TrainingStep],
+    X: Array,
+    Y: Array,
+    weights: Array | None,
+    rates: Array,
+    order: Array | None = None,
+    penalty_m: Array | None = None,
+) -> Array:
+    """Take a step for each rate: all but the last of steps[0].m examples, the rest of steps[-1].m.
+
+    The other arguments are those of `TrainingStep.run`; returns the sum over the batches of m J.
+    """
+    size, total, first = steps[0].m, 0.0, 0
+    for step in steps:
+        number = len(rates) - (len(steps) - 1 if step is not steps[-1] else first)
+        part = slice(first * size, first * size + number * step.m)
+        x, y = (X, Y) if order is not None else (X[:, part], Y[..., part])
+        taken = slice(first, first + number)
+        total = total + step.m * step.run(
+            x,
+            y,
+            None if weights is None else weights[part],
+            rates[taken],
+            order=None if order is None else order[part],
+            penalty_m=None if penalty_m is None else penalty_m[taken],
+        )
+        first += number
+    return total
 
 
 def prepare(
@@ -249,25 +270,3 @@ def _diverged(cost: float, epoch: int) -> bool:
         stacklevel=2,
     )
     return True
-
-
-@contextmanager
-def _bar(options: Options, history: History) -> Iterator[Callable[[], None]]:
-    """A progress bar over the epochs where it is wanted."""
-    if not options.progress:
-        yield lambda: None
-        return
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        raise MissingDependencyError("tqdm", "progress", "progress=True") from None
-    with tqdm(total=options.epochs, unit="epoch") as bar:
-
-        def advance() -> None:
-            shown = {"cost": history["cost"][-1]}
-            if "validation_score" in history:
-                shown["validation"] = history["validation_score"][-1]
-            bar.set_postfix(shown, refresh=False)
-            bar.update()
-
-        yield advance

@@ -83,9 +83,10 @@ def _loss(c, pointers, constants, mean, size, one):
     y = pointers[Y] + c[5]
     weights = 0 if c[7] < 0 else pointers[WEIGHTS] + c[7]
     parameter, constant = constants[c[9]], cast(constants[c[11]], one)
-    if c[8] == kernels.CROSS_ENTROPY:
+    if c[8] == kernels.CROSS_ENTROPY or c[8] == kernels.CLIPPED_CROSS_ENTROPY:
+        clip = c[8] == kernels.CLIPPED_CROSS_ENTROPY
         return kernels.cross_entropy(
-            z, rows, n_y, y, labels, weights, parameter, c[13], mean, size, one
+            z, rows, n_y, y, labels, weights, parameter, clip, c[13], mean, size, one
         )
     delta = cast(parameter, one)
     return kernels.loss_of_values(
@@ -97,12 +98,12 @@ def _loss(c, pointers, constants, mean, size, one):
 (
     SIZE, CODE, INSTRUCTIONS, POINTERS, STRIDES, SCALARS, CONSTANTS, RULE, RATES,
     STEPS, T, SEED, GEMM_ADDRESS, WIDE, COUNTER, WORKERS, CLOCK, GIVE_WAY, TIMES,
-    TOTALS, JOB_WIDTH,
-) = range(21)  # fmt: skip
+    TOTALS, SHARES, JOB_WIDTH,
+) = range(22)  # fmt: skip
 
 
 @inner()
-def _step(job, pointers, scalars, constants, rule, rate, t, arrived, one):
+def _step(job, pointers, scalars, constants, rule, rate, share, t, arrived, one):
     """Run one worker's instructions once; return its part of the summed losses, the penalty, and
     the arrivals at the barrier so far."""
     losses, penalty = 0.0, 0.0
@@ -138,9 +139,8 @@ def _step(job, pointers, scalars, constants, rule, rate, t, arrived, one):
         elif kind == ADD:
             kernels.add(c[2], c[3], c[4], one)
         elif kind == PENALISE:
-            penalty += kernels.penalise(
-                floats(c[2], one), floats(c[3], one), c[4], cast(rule[5], one), cast(rule[6], one)
-            )
+            l2, l1 = cast(share * rule[5], one), cast(share * rule[6], one)
+            penalty += kernels.penalise(floats(c[2], one), floats(c[3], one), c[4], l2, l1)
         elif kind == UPDATE:
             kernels.update(
                 int(rule[0]), c[2], c[3], c[4], c[5], c[6], rate,
@@ -166,9 +166,9 @@ def run(address, one):
     `strides`, int64 (SLOTS,), the slots for the first batch and bytes to those of the next;
     `scalars`, dtype (4,), with 1/m at SCALAR_MEAN; `constants`, float64; `rule`, float64 (7,), the
     update rule's number, its constants c0 ... c3, and the penalties l2/m and l1/m; `rates`, float64
-    (steps,); `counter`, an int64 that is zero; `times`, int64 (operations,), or 0, to which
-    nanoseconds are added; and `totals`, float64 (2,), which receives the summed losses and the
-    summed penalties. t is the number of the first step, from 1; size the bytes of a number.
+    (steps,); `shares`, float64 (steps,), or 0, factors of the penalties; `counter`, an int64 that is
+    zero; `times`, int64 (operations,), or 0, to which nanoseconds are added; and `totals`, float64
+    (2,), which receives the summed losses and the summed penalties. t is the number of the first step, from 1; size the bytes of a number.
     """
     job = integers(address)
     before = flush_subnormals()
@@ -176,14 +176,16 @@ def run(address, one):
     pointers, strides = integers(job[POINTERS]), integers(job[STRIDES])
     constants, rule = floats(job[CONSTANTS], 1.0), floats(job[RULE], 1.0)
     rates, totals = floats(job[RATES], 1.0), floats(job[TOTALS], 1.0)
+    shares, shared = floats(job[SHARES], 1.0), job[SHARES] != 0
     arrived = 0
     losses, penalties = 0.0, 0.0
     scalars[SCALAR_ZERO], scalars[SCALAR_ONE] = cast(0, one), one
     for number in range(job[STEPS]):
         rate = rates[number]
         scalars[SCALAR_DESCEND] = cast(-rate, one) * scalars[SCALAR_MEAN]
+        share = shares[number] if shared else 1.0
         loss, penalty, arrived = _step(
-            job, pointers, scalars, constants, rule, rate, job[T] + number, arrived, one
+            job, pointers, scalars, constants, rule, rate, share, job[T] + number, arrived, one
         )
         losses += loss
         penalties += penalty

@@ -22,8 +22,11 @@ from nnx.backends.engine.elementwise import (
 )
 from nnx.backends.engine.lowlevel import cast, floats, integers
 
-CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER, POISSON = range(6)
-DESCENT, MOMENTUM, NESTEROV, RMSPROP, ADAM = range(5)
+(
+    CROSS_ENTROPY, CLIPPED_CROSS_ENTROPY, BINARY_CROSS_ENTROPY, CLIPPED_BINARY_CROSS_ENTROPY,
+    SQUARED, HALF_SQUARED, ABSOLUTE, HUBER, POISSON, POISSON_DEVIANCE,
+) = range(10)  # fmt: skip
+DESCENT, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAM_HAT = range(6)
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1, _MIX2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -142,11 +145,41 @@ def _exponentials(a, n):
 
 
 @inner()
-def cross_entropy(z, rows, n_y, y, labels, weights, smoothing, sums, weight, size, one):
+def _machine_epsilon(one):
+    """The distance from 1 to the next number of the dtype."""
+    return 2.220446049250313e-16 if one + cast(1e-10, one) != one else 1.1920928955078125e-07
+
+
+@inner()
+def _clip(x, low, high):
+    """x kept in [low, high]; NaN stays."""
+    return low if x < low else (high if x > high else x)
+
+
+@inner()
+def _clipped_cross_entropy(a, share, n_y, y, label, labels, keep, spread, one):
+    """-sum_j y_j log clip(share a_j, eps, 1 - eps) of one example."""
+    eps, loss = _machine_epsilon(one), 0.0
+    if labels and not 0 <= label < n_y:
+        return math.nan
+    if labels and spread == 0:
+        return -math.log(_clip(float(a[label] * share), eps, 1 - eps))
+    for j in range(n_y):
+        wanted = spread
+        if labels:
+            wanted += keep if label == j else cast(0, one)
+        else:
+            wanted += keep * y[j]
+        loss -= wanted * math.log(_clip(float(a[j] * share), eps, 1 - eps))
+    return loss
+
+
+@inner()
+def cross_entropy(z, rows, n_y, y, labels, weights, smoothing, clip, sums, weight, size, one):
     """Softmax with cross-entropy: dZ[L] = s (A - Y) in the place of Z[L]; return the sum of s L."""
     total, s = 0.0, floats(sums, one)
     keep, spread = cast(1 - smoothing, one), cast(smoothing / n_y, one)
-    zero = cast(0, one)
+    zero, clipped = cast(0, one), 0.0
     for i in range(rows):
         row = floats(z + i * n_y * size, one)
         top = row[0]
@@ -179,6 +212,12 @@ def cross_entropy(z, rows, n_y, y, labels, weights, smoothing, sums, weight, siz
             for j in range(n_y):
                 whole += target[j]
         importance = floats(weights, one)[i] if weights else one
+        if clip:
+            label = integers(y)[i] if labels else 0
+            target = floats(y + i * n_y * size, one)
+            clipped += importance * _clipped_cross_entropy(
+                row, share, n_y, target, label, labels, keep, spread, one
+            )
         for j in range(n_y):
             wanted = spread
             if labels:
@@ -189,7 +228,7 @@ def cross_entropy(z, rows, n_y, y, labels, weights, smoothing, sums, weight, siz
             s[j] += weight * row[j]
         whole = keep * whole + cast(smoothing, one)
         total += importance * whole * math.log(mass)
-    return total
+    return clipped if clip else total
 
 
 @inner()
@@ -200,10 +239,21 @@ def _pair(kind, z, y, delta, one):
         y = y * (one - delta) + delta * cast(0.5, one)  # delta is the label smoothing here
         loss = max(z, zero) - z * y + math.log1p(exp(-abs(z)))
         return loss, sigmoid(z) - y
+    if kind == CLIPPED_BINARY_CROSS_ENTROPY:
+        y = y * (one - delta) + delta * cast(0.5, one)
+        a, eps = sigmoid(z), _machine_epsilon(one)
+        c = _clip(float(a), eps, 1 - eps)
+        return cast(-y * math.log(c) - (one - y) * math.log1p(-c), one), a - y
     if kind == POISSON:
         a = exp(z)
         return a - y * z, a - y
+    if kind == POISSON_DEVIANCE:
+        a = exp(z)
+        logs = y * (cast(math.log(y), one) - z) if y != zero else zero
+        return logs - y + a, a - y
     e = z - y
+    if kind == HALF_SQUARED:
+        return cast(0.5, one) * e * e, e
     if kind == SQUARED:
         return e * e, e + e
     if kind == ABSOLUTE:
@@ -219,17 +269,22 @@ def loss_of_values(
 ):
     """The other losses: dZ[L] in the place of Z[L]; return the sum of s L."""
     total, s, d = 0.0, floats(sums, one), floats(scratch, one)
-    share = one if kind == BINARY_CROSS_ENTROPY else one / cast(n_y, one)
+    linked = kind in (
+        BINARY_CROSS_ENTROPY, CLIPPED_BINARY_CROSS_ENTROPY, POISSON, POISSON_DEVIANCE
+    )  # fmt: skip
+    mean, share = one / cast(n_y, one), one
+    if not linked or kind == POISSON:
+        share = mean
+    slopes = one if kind == HALF_SQUARED else share
     for i in range(rows):
         row, target = floats(z + i * n_y * size, one), floats(y + i * n_y * size, one)
         importance = floats(weights, one)[i] if weights else one
-        linked = kind in (BINARY_CROSS_ENTROPY, POISSON)
         if not linked:
             forward_row(code, row, n_y, alpha)
         for j in range(n_y):
             loss, slope = _pair(kind, row[j], target[j], delta, one)
             total += importance * share * loss
-            d[j] = importance * share * slope
+            d[j] = importance * slopes * slope
         backward_row(IDENTITY if linked else code, d, row, n_y, alpha, one)
         for j in range(n_y):
             s[j] += weight * row[j]
@@ -302,9 +357,10 @@ def update(rule, theta, g, slot1, slot2, n, rate, c0, c1, c2, c3, t, one):
         _nesterov(p, g, a, n, alpha, cast(c0, one))
     elif rule == RMSPROP:
         _rmsprop(p, g, a, n, alpha, cast(c0, one), cast(c1, one), one)
-    elif rule == ADAM:
+    elif rule == ADAM or rule == ADAM_HAT:
         root = math.sqrt(1 - c1**t)
-        step, epsilon = cast(rate * root / (1 - c0**t), one), cast(c2 * root, one)
+        step = cast(rate * root / (1 - c0**t), one)
+        epsilon = cast(c2 * root if rule == ADAM else c2, one)
         shrink = cast(1 - rate * c3, one)
         _adam(p, g, a, b, n, step, cast(c0, one), cast(c1, one), epsilon, shrink, one)
 

@@ -85,6 +85,7 @@ class Launch:
         rates: Array,
         t: int,
         times: Array | None = None,
+        shares: Array | None = None,
     ) -> tuple[float, float]:
         """Run rates.size batches; return the sums of their losses and of their penalties.
 
@@ -101,6 +102,8 @@ class Launch:
             Number of the first step.
         times : int64 array (operations,), optional
             Receives the nanoseconds of each operation, as worker 0 spent them.
+        shares : float64 array (steps,), optional
+            Factors of the penalties, one for each step.
         """
         slots = self._slots
         if self._gathered:
@@ -114,6 +117,7 @@ class Launch:
         jobs = self._jobs
         jobs[:, op.RATES], jobs[:, op.STEPS], jobs[:, op.T] = address(rates), rates.size, t
         jobs[0, op.TIMES] = 0 if times is None else address(times)
+        jobs[:, op.SHARES] = 0 if shares is None else address(shares)
         with self._blas.single_thread():
             self._workers.run(self._addresses)
         totals = self._totals

@@ -142,12 +142,15 @@ class AdamRule(UpdateRule):
     m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t):
     theta := theta - alpha m^ / (sqrt(v^) + epsilon).
     AdamW (Loshchilov & Hutter, 2019, algorithm 2) first shrinks theta by alpha * weight_decay.
+    With `epsilon_hat` epsilon stands beside sqrt(v) itself, without the bias correction: the form
+    at the end of Kingma & Ba's section 2, and scikit-learn's.
     """
 
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.0
+    epsilon_hat: bool = False
     name = "adam"
     slots = ("m", "v")
 
@@ -161,10 +164,12 @@ class AdamRule(UpdateRule):
         """The step size and the epsilon with both bias corrections folded in.
 
         alpha m^ / (sqrt(v^) + epsilon) = step m / (sqrt(v) + eps) with
-        step = alpha sqrt(1 - beta2^t) / (1 - beta1^t) and eps = epsilon sqrt(1 - beta2^t).
+        step = alpha sqrt(1 - beta2^t) / (1 - beta1^t) and eps = epsilon sqrt(1 - beta2^t), or
+        epsilon itself where it is epsilon hat.
         """
         root = math.sqrt(1 - self.beta2**t)
-        return learning_rate * root / (1 - self.beta1**t), self.epsilon * root
+        eps = self.epsilon if self.epsilon_hat else self.epsilon * root
+        return learning_rate * root / (1 - self.beta1**t), eps
 
     def apply(
         self,

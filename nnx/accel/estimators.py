@@ -42,6 +42,7 @@ class Accelerated:
 
     _ours: ClassVar[Any]
     _own: ClassVar[type]
+    _as_scikit_learn = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Give a subclass that changes scikit-learn's algorithm the class that it was written for.

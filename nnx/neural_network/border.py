@@ -2,14 +2,18 @@
 
 Frames, lists and sparse matrices pass through: scikit-learn reads them, with their column names,
 and NumPy goes out for them.
+
+`AnyArrays` and its two heirs stand before the estimators' other bases: all arrays that users pass
+go through `take_in` there, and all that they get through `give_back`.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from sklearn.utils.metaestimators import available_if
 
 from nnx.backends import exchange
 
@@ -62,3 +66,56 @@ def _dispatches() -> bool:
     from sklearn import get_config
 
     return bool(get_config()["array_api_dispatch"])
+
+
+class AnyArrays:
+    """Estimators whose methods take the arrays of any library, and give the kind they took."""
+
+    # Where scikit-learn's classes are replaced, what comes out is what comes out there.
+    _as_scikit_learn: ClassVar[bool] = False
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit to examples X (m, n_x) and targets y (m,) or (m, n_y)."""
+        super().fit(take_in(X), take_in(y), take_in(sample_weight))  # type: ignore[misc]
+        return self
+
+    def predict(self, X: Any) -> Any:
+        """Return the class, the labels or the values of each example of X (m, n_x)."""
+        return self._give_back(super().predict(take_in(X)), X)  # type: ignore[misc]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy, or R^2 for regression."""
+        result: float = super().score(take_in(X), take_in(y), take_in(sample_weight))  # type: ignore[misc]
+        return result
+
+    def _give_back(self, result: np.ndarray[Any, Any], X: Any) -> Any:
+        return give_back(result, X, as_scikit_learn=self._as_scikit_learn)
+
+
+class ClassifierArrays(AnyArrays):
+    """The methods that only a classifier has."""
+
+    @available_if(lambda self: self._check_solver())
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+        """Go once over the examples X (m, n_x); the first call needs all `classes`."""
+        arrays = map(take_in, (X, y, sample_weight, classes))
+        super().partial_fit(*arrays)  # type: ignore[misc]
+        return self
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return the probability of each class for each example of X: (m, n_y)."""
+        return self._give_back(super().predict_proba(take_in(X)), X)  # type: ignore[misc]
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Return the logarithm of `predict_proba`."""
+        return self._give_back(super().predict_log_proba(take_in(X)), X)  # type: ignore[misc]
+
+
+class RegressorArrays(AnyArrays):
+    """The methods whose signature is a regressor's."""
+
+    @available_if(lambda self: self._check_solver())
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Go once over the examples X (m, n_x)."""
+        super().partial_fit(take_in(X), take_in(y), take_in(sample_weight))  # type: ignore[misc]
+        return self

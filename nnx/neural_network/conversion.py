@@ -15,6 +15,8 @@ from nnx.backends.errors import DataError, DTypeError
 
 # scikit-learn computes these; nnx has more.
 ACTIVATIONS = ("identity", "logistic", "relu", "tanh")
+# What a fit leaves of nnx's own: only the speed of the next fit depends on it.
+PRIVATE = ("_binding", "_stepper")
 # What only steers how nnx computes: results do not depend on it.
 _NEUTRAL = ("device",)
 
@@ -54,7 +56,7 @@ def own_state(estimator: Any) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(estimator).items()
-        if name not in added and not name.startswith("_nnx")
+        if name not in added and name not in PRIVATE
     }
 
 
@@ -123,6 +125,6 @@ def from_sklearn(cls: type, model: Any, **added: Any) -> Any:
                 f"from_sklearn got {name!r}; beside the model it takes {', '.join(sorted(known))}"
             )
     result: Any = cls.__new__(cls)
-    state = {name: value for name, value in vars(model).items() if not name.startswith("_nnx")}
+    state = {name: value for name, value in vars(model).items() if name not in PRIVATE}
     vars(result).update({**known, **copy.deepcopy(state), **added})
     return result

@@ -10,14 +10,16 @@ from sklearn.neural_network._multilayer_perceptron import MLPRegressor as _Regre
 from sklearn.utils._param_validation import StrOptions
 
 from nnx.neural_network.base import Perceptron
+from nnx.neural_network.border import ClassifierArrays, RegressorArrays
+from nnx.neural_network.settings import CONSTRAINTS
 
 
-class MLPClassifier(Perceptron, _Classifier):
+class MLPClassifier(ClassifierArrays, Perceptron, _Classifier):
     """Multi-layer perceptron classifier: scikit-learn's, trained by nnx."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **_Classifier._parameter_constraints,
-        **Perceptron._added_constraints,
+        **CONSTRAINTS,
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
 
@@ -87,12 +89,12 @@ class MLPClassifier(Perceptron, _Classifier):
         self.validation = validation
 
 
-class MLPRegressor(Perceptron, _Regressor):
+class MLPRegressor(RegressorArrays, Perceptron, _Regressor):
     """Multi-layer perceptron regressor: scikit-learn's, trained by nnx."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **_Regressor._parameter_constraints,
-        **Perceptron._added_constraints,
+        **CONSTRAINTS,
     }
 
     def __init__(

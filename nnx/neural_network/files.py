@@ -18,7 +18,7 @@ import numpy as np
 from nnx.backends.errors import CheckpointError, NnxError
 from nnx.backends.reference.activations import Activation
 from nnx.checkpoint import ESTIMATOR_FORMAT, describe_activation, read_activation, write_whole
-from nnx.neural_network.conversion import _defaults
+from nnx.neural_network.conversion import PRIVATE, _defaults
 
 # Settings of a training run, of no use in a file: functions, data, and the device of a machine.
 _LEFT_OUT = ("callbacks", "validation", "device")
@@ -45,7 +45,7 @@ def save(estimator: Any, path: str | PathLike[str]) -> None:
     state = {
         name: writer.encode(name, value)
         for name, value in vars(estimator).items()
-        if name not in _LEFT_OUT and not name.startswith("_nnx")
+        if name not in _LEFT_OUT and name not in PRIVATE
     }
     description = {"format": ESTIMATOR_FORMAT, "class": type(estimator).__name__, "state": state}
     write_whole(Path(path), serialise(writer.tensors, metadata={"nnx": json.dumps(description)}))

@@ -70,7 +70,7 @@ class Portable:
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle holds: host arrays only, wherever the estimator was trained."""
         state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
-        return {name: value for name, value in state.items() if not name.startswith("_nnx")}
+        return {name: value for name, value in state.items() if name not in conversion.PRIVATE}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Take a pickle's state; a device that is not here becomes the CPU, with a warning."""

@@ -281,3 +281,16 @@ def test_clip_norm_does_not_hide_nan(xp):
     g = xp.asarray([1.0, math.nan])
     clip_norm(xp, g, 1.0)
     assert np.all(np.isnan(np.from_dlpack(g)))
+
+
+def test_epsilon_hat_is_sklearns_adam(xp):
+    """The form at the end of section 2 of Kingma & Ba, as scikit-learn's optimizer has it."""
+    module = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")
+    rng, rate, epsilon = np.random.default_rng(0), 0.1, 0.5
+    start, gradients = rng.standard_normal(6), rng.standard_normal((5, 6))
+    other = start.copy()
+    theirs = module.AdamOptimizer([other], rate, epsilon=epsilon)
+    for g in gradients:
+        theirs.update_params([other], [g])
+    rule = AdamRule(epsilon=epsilon, epsilon_hat=True)
+    assert_allclose(list(run(xp, rule, start, gradients, rate))[-1], other, rtol=1e-12)

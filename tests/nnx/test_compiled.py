@@ -9,6 +9,13 @@ from hypothesis import strategies as st
 
 import nnx
 from nnx.backends.reference.activations import Elementwise
+from nnx.backends.reference.sklearn_losses import (
+    ClippedBinaryCrossEntropy,
+    ClippedCategoricalCrossEntropy,
+    HalfSquaredError,
+    PoissonDeviance,
+)
+from nnx.backends.reference.updates import AdamRule
 from nnx.compiled import Program
 from nnx.errors import DataError, DTypeError, ShapeError
 from nnx.step import OptimizerState, why_not_compiled, worth_compiling
@@ -26,6 +33,11 @@ OUTPUTS = [
     ("sigmoid", "mean_squared_error"),
     ("softmax", nnx.CategoricalCrossEntropy(label_smoothing=0.2)),
     ("sigmoid", nnx.BinaryCrossEntropy(label_smoothing=0.2)),
+    ("softmax", ClippedCategoricalCrossEntropy()),
+    ("softmax", ClippedCategoricalCrossEntropy(label_smoothing=0.2)),
+    ("sigmoid", ClippedBinaryCrossEntropy()),
+    ("identity", HalfSquaredError()),
+    ("exponential", PoissonDeviance()),
 ]
 RULES = [
     nnx.GradientDescent(0.01),
@@ -34,6 +46,7 @@ RULES = [
     nnx.RMSprop(0.001),
     nnx.Adam(0.01),
     nnx.AdamW(0.01, weight_decay=0.1),
+    nnx.Optimizer(AdamRule(epsilon=1e-3, epsilon_hat=True), 0.01),
     nnx.GradientDescent(0.01, clip_norm=0.05),
 ]
 # Shapes for each way to share the work: by units with units in rows or in columns, by examples
@@ -93,8 +106,11 @@ def test_compiled_steps_are_the_primitives_steps(data: st.DataObject) -> None:
     if gathered:
         order = rng.permutation(steps * m)
     rates = np.array([0.01, 0.02, 0.005])
+    penalty_m = data.draw(st.sampled_from([None, np.array([3.0, 7.0, 2.0])]))
     totals = [
-        nnx.TrainingStep(each, m, rule, compiled=compiled).run(X, Y, weights, rates, order=order)
+        nnx.TrainingStep(each, m, rule, compiled=compiled).run(
+            X, Y, weights, rates, order=order, penalty_m=penalty_m
+        )
         for each, compiled in ((net, True), (other, False))
     ]
     assert float(totals[0]) == pytest.approx(float(totals[1]), rel=1e-10)
