@@ -83,6 +83,22 @@ class Accelerated:
             )
         super().__setstate__({**added_parameters(type(self)), **state})  # type: ignore[misc]
 
+    def _forward_pass_fast(self, X: Any, check_input: bool = True) -> Any:
+        """Predict, in scikit-learn where nnx refuses: weights and states are the same."""
+        try:
+            return super()._forward_pass_fast(X, check_input)  # type: ignore[misc]
+        except NnxError as error:
+            if _asks_for_nnx(self):
+                raise
+            name = type(self).__name__
+            log.once(log.LEVELS["warning"], f"{name}.predict runs in scikit-learn: {error}")
+            return self._own._forward_pass_fast(self, X, check_input)  # type: ignore[attr-defined]
+
+
+def _asks_for_nnx(estimator: Any) -> bool:
+    """Whether it has settings that only nnx has, so that scikit-learn cannot take its place."""
+    return bool(beyond_scikit_learn(estimator)) or estimator.device != "auto"
+
 
 def _compute(estimator: Any, method: str, *arguments: Any) -> Any:
     """Call nnx's `fit` or `partial_fit`; where nnx refuses, scikit-learn does it from there."""
@@ -91,8 +107,8 @@ def _compute(estimator: Any, method: str, *arguments: Any) -> Any:
     try:
         getattr(type(estimator)._ours, method)(estimator, *arguments)
     except NnxError as error:
-        if beyond_scikit_learn(estimator) or estimator.device != "auto":
-            raise  # it asks for what only nnx has
+        if _asks_for_nnx(estimator):
+            raise
         random.restore()
         vars(estimator).clear()
         vars(estimator).update(before)
