@@ -16,6 +16,8 @@ from nnx.backends.errors import DataError, MissingDependencyError
 from nnx.backends.reference import activations
 from nnx.backends.reference.activations import Activation
 from nnx.checkpoint import write_whole
+from nnx.layers import Dense
+from nnx.model import Model
 
 # The newest that every ONNX Runtime since 1.12 (2022) reads.
 OPSET, IR_VERSION = 17, 8
@@ -100,6 +102,25 @@ class Graph:
         if path is not None:
             write_whole(Path(path), model.SerializeToString())
         return model
+
+
+def network_model(net: Model, path: str | PathLike[str] | None) -> Any:
+    """Return a network as an ONNX model: X (m, n_x) -> "A" (m, n_y), one example per row.
+
+    Raises
+    ------
+    DataError
+        For a layer or an activation of one's own.
+    """
+    graph, A = Graph(net.dtype), "X"
+    parameters = {name: net.backend.to_numpy(view) for name, view in net.parameters.items()}
+    for number, layer in enumerate(net.layers, 1):
+        if not isinstance(layer, Dense):
+            raise DataError(f"layer {number} is a {type(layer).__name__}; ONNX export knows Dense")
+        W, b = parameters[f"W{number}"], parameters[f"b{number}"]
+        A = graph.dense(A, W, b[:, 0], layer.g)
+    graph.output("A", A, graph.dtype, ["m", net.n_y])
+    return graph.model("Network", net.n_x, path)
 
 
 Formula = Callable[[Graph, str, Any], str]
