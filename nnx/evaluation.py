@@ -7,6 +7,7 @@ from typing import Any
 
 from nnx.backends import Backend
 from nnx.backends.reference.activations import Activation
+from nnx.inference import compiled_outputs
 from nnx.inputs import labels_of
 from nnx.model import Model
 
@@ -40,13 +41,19 @@ def dense_outputs(
     """
     m, n_y = X.shape[0], layers[-1][0].shape[0]
     A_L = backend.empty((n_y, m), dtype)
+    if not hasattr(X, "toarray"):
+        X = backend.asarray(X, dtype)
+        program = compiled_outputs(backend, layers, X.T, A_L)
+        if program is not None:
+            program(X.T, A_L)
+            return A_L
     hidden = [W.shape[0] for W, _, _ in layers[:-1]]
     width = min(m, max(_LEAST, _CACHED // max([*hidden, n_y])))
     buffers = [backend.empty((n, width), dtype) for n in hidden]
     for start in range(0, m, width):
         rows = slice(start, min(start + width, m))
         A = X[rows]
-        A = backend.asarray((A.toarray() if hasattr(A, "toarray") else A).T, dtype)
+        A = backend.asarray(A.toarray(), dtype).T if hasattr(A, "toarray") else A.T
         for (W, b, g), buffer in zip(layers, [*buffers, None], strict=True):
             target = A_L[:, rows] if buffer is None else buffer[:, : rows.stop - rows.start]
             A, _ = backend.dense_forward(W, b, A, g, A=target)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from nnx.backends.engine.blas import scipy_in_one_thread
 from nnx.backends.errors import MissingDependencyError
 from nnx.model import Model
 from nnx.optimizers import LBFGS, GradientDescent
@@ -54,18 +55,19 @@ def minimise(
             raise StopIteration
         start = now
 
-    result = minimize(
-        cost_and_gradient,
-        backend.to_numpy(model.theta).astype("float64"),
-        method="L-BFGS-B",
-        jac=True,
-        callback=callback,
-        options={
-            "maxiter": iterations,
-            "maxfun": optimizer.max_evaluations,
-            "maxcor": optimizer.memory,
-            "gtol": optimizer.tolerance,
-            "ftol": 64 * 2.220446049250313e-16,
-        },
-    )
+    with scipy_in_one_thread():
+        result = minimize(
+            cost_and_gradient,
+            backend.to_numpy(model.theta).astype("float64"),
+            method="L-BFGS-B",
+            jac=True,
+            callback=callback,
+            options={
+                "maxiter": iterations,
+                "maxfun": optimizer.max_evaluations,
+                "maxcor": optimizer.memory,
+                "gtol": optimizer.tolerance,
+                "ftol": 64 * 2.220446049250313e-16,
+            },
+        )
     model.theta[...] = backend.asarray(result.x, model.dtype)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 Array = Any
 # What NumPy does on an everyday machine, to foresee how long a run takes.
-_FLOP_PER_SECOND, _STEP_SECONDS = 1e11, 1e-4
+_FLOP_PER_SECOND, _STEP_SECONDS = 1e11, 2e-4
+_PROGRAM_SECONDS = 1e-3  # to write a program, once Numba is there
 _foreseen = [0.0]  # seconds of the runs of this process so far
 _COMPILED_RULES = (GradientDescentRule, MomentumRule, RMSpropRule, AdamRule)
 # A call of a compiled program cannot be interrupted: this many FLOP are well below a second.
@@ -351,9 +352,15 @@ def worth_compiling(model: Model, m: int, steps: int) -> bool | None:
     """Return what to pass as `compiled` for so many steps: False where Numba would load longer."""
     flop = 6 * m * sum(n * n_prev for n_prev, n in pairwise(model.n))
     seconds = steps * (flop / _FLOP_PER_SECOND + _STEP_SECONDS)
+    loaded = worth_loading(seconds)
+    return None if loaded and seconds >= _PROGRAM_SECONDS else False
+
+
+def worth_loading(seconds: float) -> bool:
+    """Return whether Numba is there or should be, where NumPy would take so long for a run."""
     # Many short runs in one process are worth it as much as a long one.
     _foreseen.append(_foreseen.pop() + seconds)
-    return None if _foreseen[0] >= 2 * engine.seconds_to_load() else False
+    return _foreseen[0] >= engine.seconds_to_load()
 
 
 def _part(array: Array | None, part: slice) -> Array | None:

@@ -183,6 +183,13 @@ class Assembler:
         """Copy the examples whose positions stand in the slot INDEX, from `offset` bytes on."""
         self._add(op.GATHER, source, op.INDEX, offset, target, rows, row_bytes)
 
+    def output(self, z: Matrix, offset: int, activation: int, alpha: float) -> None:
+        """A[L] := g(Z[L]), into the slot Y from `offset` bytes on."""
+        assert z.columns == z.ld
+        self._add(
+            op.OUTPUT, z.address, z.rows, z.columns, offset, activation, self._constant(alpha)
+        )
+
     def barrier(self) -> None:
         """Wait for all workers."""
         self._add(op.BARRIER)

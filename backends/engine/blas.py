@@ -1,6 +1,7 @@
 """The BLAS that NumPy itself is linked with: addresses of its matrix products, and its threads.
 
-Calling it by address from compiled code costs no Python, and no second BLAS is loaded.
+Calling it by address from compiled code costs no Python, and no second BLAS is loaded. SciPy may
+bring one of its own, whose threads can be kept quiet.
 """
 
 from __future__ import annotations
@@ -21,14 +22,23 @@ _NAMES = (
         "scipy_openblas_get_num_threads64_",
         True,
     ),
+    (
+        "scipy_cblas_{}gemm",
+        "scipy_openblas_set_num_threads",
+        "scipy_openblas_get_num_threads",
+        False,
+    ),
     ("cblas_{}gemm64_", "openblas_set_num_threads64_", "openblas_get_num_threads64_", True),
     ("cblas_{}gemm", "openblas_set_num_threads", "openblas_get_num_threads", False),
     ("cblas_{}gemm", "MKL_Set_Num_Threads", "MKL_Get_Max_Threads", False),
 )
 
+NUMPY, SCIPY_LBFGS = "numpy._core._multiarray_umath", "scipy.optimize._lbfgsb"
+
 _lock = threading.Lock()
-_held: list[int] = []  # an entry for each user of `Blas.single_thread`
-_before: list[int] = []  # the number of threads before the first of them
+# For each BLAS, by the address of its sgemm: an entry for each user of `Blas.single_thread`, the
+# first of which is the number of threads before.
+_held: dict[int, list[int]] = {}
 
 
 class Blas(NamedTuple):
@@ -58,26 +68,38 @@ class Blas(NamedTuple):
         """
         # Several threads may train at once: the first takes the other threads away, the last
         # gives them back.
+        held = _held.setdefault(self.gemm["float32"], [])
         with _lock:
-            if not _held:
-                _before.append(self.get_threads())
-                if _before[-1] > 1:
-                    self.set_threads(1)
-            _held.append(1)
+            before = 1 if held else self.get_threads()
+            if before > 1:
+                self.set_threads(1)
+            held.append(before)
         try:
             yield
         finally:
             with _lock:
-                _held.pop()
-                if not _held and (before := _before.pop()) > 1:
+                # From the end: the entry that is not 1 is the first, and goes last.
+                before = held.pop()
+                if not held and before > 1:
                     self.set_threads(before)
 
 
+@contextmanager
+def scipy_in_one_thread() -> Iterator[None]:
+    """Keep the threads of SciPy's own BLAS from spinning between the calls of an optimizer."""
+    blas = find_blas(SCIPY_LBFGS)
+    if blas is None:
+        yield
+        return
+    with blas.single_thread():
+        yield
+
+
 @cache
-def find_blas() -> Blas | None:
-    """Look for the products in the libraries that NumPy has loaded; None where that fails."""
+def find_blas(module: str = NUMPY) -> Blas | None:
+    """Look for the products in the libraries that a module has loaded; None where that fails."""
     try:
-        library = ctypes.CDLL(import_module("numpy._core._multiarray_umath").__file__)
+        library = ctypes.CDLL(import_module(module).__file__)
     except (ImportError, OSError):
         return None
     for gemm, set_threads, get_threads, wide in _NAMES:

@@ -1,99 +1,20 @@
 """Activations and their derivatives for compiled code, one row of contiguous numbers at a time.
 
-The formulas are those of `nnx.backends.reference.activations`. In float32 exp and tanh are
-polynomials that the compiler turns into vector instructions (Moshier's Cephes: expf, tanhf; errors
-of one or two units in the last place); in float64 they are the C library's.
+The formulas are those of `nnx.backends.reference.activations`.
 """
 
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
-import numpy as np
-from numba import njit, types
-from numba.extending import overload
+from nnx.backends.engine.exponential import FAST, exp, inner, tanh
+from nnx.backends.engine.lowlevel import cast
 
-from nnx.backends.engine.lowlevel import cast, power_of_two
-
-# For functions that only compiled code calls: without the wrappers they compile faster. Python's
-# error model would check every division for zero, and a loop with a way out is not vectorized.
-inner = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-# Reordering a sum and fusing multiply with add is what vectors need; NaN and infinity stay.
-FAST = {"reassoc", "contract", "nsz"}
 _GELU_C = math.sqrt(2 / math.pi)
 _GELU_K = 0.044715
 _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
-
-_F = np.float32
-_LOG2E, _LN2_HIGH, _LN2_LOW = _F(1.44269504088896341), _F(0.693359375), _F(-2.12194440e-4)
-_E0, _E1, _E2 = _F(1.9875691500e-4), _F(1.3981999507e-3), _F(8.3334519073e-3)
-_E3, _E4, _E5 = _F(4.1665795894e-2), _F(1.6666665459e-1), _F(5.0000001201e-1)
-_T0, _T1, _T2 = _F(-5.70498872745e-3), _F(2.06390887954e-2), _F(-5.37397155531e-2)
-_T3, _T4 = _F(1.33314422036e-1), _F(-3.33332819422e-1)
-_LOWEST, _HIGHEST, _TANH_SPLIT = _F(-104), _F(89), _F(0.625)
-_ZERO, _HALF, _ONE, _TWO = _F(0), _F(0.5), _F(1), _F(2)
-
-
-@inner(fastmath={"contract"})
-def _exp32(x: Any) -> Any:
-    x = _HIGHEST if x > _HIGHEST else x
-    x = _LOWEST if x < _LOWEST else x
-    n = np.floor(x * _LOG2E + _HALF)
-    r = x - n * _LN2_HIGH
-    r = r - n * _LN2_LOW
-    p = _E0
-    p = p * r + _E1
-    p = p * r + _E2
-    p = p * r + _E3
-    p = p * r + _E4
-    p = p * r + _E5
-    p = p * r * r + r + _ONE
-    # 2^n in two factors: n reaches 128 and, for subnormal results, -150.
-    whole = np.int32(n)
-    half = whole >> np.int32(1)
-    return p * power_of_two(half) * power_of_two(whole - half)
-
-
-@inner(fastmath={"contract"})
-def _tanh32(x: Any) -> Any:
-    size = -x if x < _ZERO else x
-    e = _exp32(size + size)
-    large = _ONE - _TWO / (e + _ONE)
-    large = -large if x < _ZERO else large
-    s = x * x
-    p = _T0
-    p = p * s + _T1
-    p = p * s + _T2
-    p = p * s + _T3
-    p = p * s + _T4
-    return p * s * x + x if size < _TANH_SPLIT else large
-
-
-def exp(x: Any) -> Any:
-    """e^x in the precision of x."""
-    raise NotImplementedError("for compiled code")
-
-
-def tanh(x: Any) -> Any:
-    """Hyperbolic tangent in the precision of x."""
-    raise NotImplementedError("for compiled code")
-
-
-@overload(exp)
-def _exp(x):
-    if x == types.float32:
-        return lambda x: _exp32(x)
-    return lambda x: math.exp(x)
-
-
-@overload(tanh)
-def _tanh(x):
-    if x == types.float32:
-        return lambda x: _tanh32(x)
-    return lambda x: math.tanh(x)
 
 
 @inner(fastmath=FAST)
@@ -245,8 +166,9 @@ def _backward(slope: Any) -> Any:
     return row
 
 
-# The number of an activation in the compiled program.
+# The number of an activation in the compiled program; softmax is for the output layer alone.
 IDENTITY, RELU, SIGMOID, TANH, LEAKY_RELU, ELU, SELU, GELU, SILU, SOFTPLUS, EXPONENTIAL = range(11)
+SOFTMAX = 11
 CODES = {
     "identity": IDENTITY,
     "relu": RELU,

@@ -17,6 +17,7 @@ that change from batch to batch: a pair (slot, offset) stands for `pointers[slot
     UPDATE   theta gradient slot1 slot2 count
     GATHER   slot_source slot_index offset target rows row_bytes
     BARRIER
+    OUTPUT   z rows n_y offset activation constant
 
 The operands `constant`, `unscale`, `scale` and `parameter` number an entry of the program's table
 of constants; `weights_offset` is negative where the examples have no weights.
@@ -27,7 +28,7 @@ from __future__ import annotations
 from numba import njit
 
 from nnx.backends.engine import kernels
-from nnx.backends.engine.elementwise import inner
+from nnx.backends.engine.exponential import inner
 from nnx.backends.engine.lowlevel import (
     atomic_add,
     atomic_load,
@@ -43,7 +44,7 @@ from nnx.backends.engine.lowlevel import (
     restore_subnormals,
 )
 
-GEMM, TAIL, BACK, DROP, LOSS, ZERO, ADD, PENALISE, UPDATE, GATHER, BARRIER = range(11)
+GEMM, TAIL, BACK, DROP, LOSS, ZERO, ADD, PENALISE, UPDATE, GATHER, BARRIER, OUTPUT = range(12)
 WIDTH = 20
 X, Y, WEIGHTS, SOURCE_X, SOURCE_Y, INDEX, FIXED = range(7)  # slots; FIXED holds zero
 SLOTS = 7
@@ -151,6 +152,10 @@ def _step(job, pointers, scalars, constants, rule, rate, share, t, arrived, one)
         elif kind == BARRIER:
             arrived += job[WORKERS]
             wait(job[COUNTER], arrived, job[GIVE_WAY])
+        elif kind == OUTPUT:
+            kernels.output(
+                c[2], c[3], c[4], pointers[Y] + c[5], c[6], cast(constants[c[7]], one), size, one
+            )
         if timed:
             now = nanoseconds(job[CLOCK])
             times[c[1]] += now - before

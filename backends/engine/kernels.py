@@ -11,15 +11,14 @@ import math
 import numpy as np
 
 from nnx.backends.engine.elementwise import (
-    FAST,
     IDENTITY,
+    SOFTMAX,
     backward_row,
-    exp,
     forward_row,
     forward_row_keeping,
-    inner,
     sigmoid,
 )
+from nnx.backends.engine.exponential import FAST, exp, inner
 from nnx.backends.engine.lowlevel import cast, floats, integers
 
 (
@@ -363,6 +362,38 @@ def update(rule, theta, g, slot1, slot2, n, rate, c0, c1, c2, c3, t, one):
         epsilon = cast(c2 * root if rule == ADAM else c2, one)
         shrink = cast(1 - rate * c3, one)
         _adam(p, g, a, b, n, step, cast(c0, one), cast(c1, one), epsilon, shrink, one)
+
+
+@inner(fastmath=FAST)
+def _softmax_row(row, n, one):
+    """row := its exponentials over their sum, for logits from which the largest was taken."""
+    mass = cast(0, one)
+    for j in range(n):
+        mass += row[j]
+    share = one / mass
+    for j in range(n):
+        row[j] *= share
+
+
+@inner()
+def output(z, rows, n_y, target, code, alpha, size, one):
+    """target := g(Z), both (rows, n_y) and contiguous."""
+    a = floats(target, one)
+    for i in range(rows):
+        source, row = floats(z + i * n_y * size, one), floats(target + i * n_y * size, one)
+        top = cast(0, one)
+        if code == SOFTMAX:
+            top = source[0]
+            for j in range(1, n_y):
+                top = source[j] if source[j] > top or source[j] != source[j] else top
+        for j in range(n_y):
+            row[j] = source[j] - top
+    if code != SOFTMAX:
+        forward_row(code, a, rows * n_y, alpha)
+        return
+    _exponentials(a, rows * n_y)
+    for i in range(rows):
+        _softmax_row(floats(target + i * n_y * size, one), n_y, one)
 
 
 @inner()

@@ -69,6 +69,17 @@ def power_of_two(typing: Any, exponent: Any) -> Any:
     return types.float32(types.int32), generate
 
 
+@intrinsic
+def power_of_two_64(typing: Any, exponent: Any) -> Any:
+    """2^exponent as float64, for exponents (int32) from -1022 to 1023."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        biased = builder.add(builder.sext(arguments[0], _I64), ir.Constant(_I64, 1023))
+        return builder.bitcast(builder.shl(biased, ir.Constant(_I64, 52)), ir.DoubleType())
+
+    return types.float64(types.int32), generate
+
+
 def _gemm(width: ir.IntType) -> Any:
     @intrinsic
     def gemm(

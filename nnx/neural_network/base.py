@@ -28,6 +28,7 @@ from nnx.neural_network import settings
 from nnx.neural_network.binding import Binding
 from nnx.neural_network.examples import Examples
 from nnx.neural_network.lbfgs import WholeBatch
+from nnx.neural_network.plain import is_plain
 from nnx.neural_network.portable import Portable
 from nnx.neural_network.stochastic import Stepper, new_optimizer, train
 from nnx.neural_network.watching import Watcher
@@ -242,18 +243,18 @@ class Perceptron(Portable):
     # -- prediction -------------------------------------------------------------------------------
 
     def _forward_pass_fast(self: Any, X: Any, check_input: bool = True) -> Array:
-        if check_input:
+        if check_input and not is_plain(self, X, getattr(self, "n_features_in_", 0)):
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         backend = get_backend(self.device)
-        dtype = np.result_type(np.result_type(X.dtype, self.coefs_[0]), np.float32)
-        dtype = np.dtype(min(dtype, np.dtype(np.float64)))
+        # What NumPy would compute in: whole numbers and float64 weights make float64.
+        kind = np.result_type(X.dtype, self.coefs_[0].dtype)
+        dtype = "float32" if kind.itemsize <= 4 and kind.kind == "f" else "float64"
         hidden = settings.hidden_activations(self.activation, self.n_layers_ - 2)
         g = [*hidden, settings.nnx_activation(self.out_activation_)]
         layers = [
-            (backend.asarray(W.T, str(dtype)), backend.asarray(b[:, None], str(dtype)), each)
+            (backend.asarray(W.T, dtype), backend.asarray(b[:, None], dtype), each)
             for W, b, each in zip(self.coefs_, self.intercepts_, g, strict=True)
         ]
         if issparse(X):
             X = X.tocsr()
-        A_L = dense_outputs(backend, layers, X, str(dtype))
-        return backend.to_numpy(A_L).T
+        return backend.to_numpy(dense_outputs(backend, layers, X, dtype)).T

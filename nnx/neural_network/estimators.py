@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from nnx.neural_network.base import Perceptron
 from nnx.neural_network.border import ClassifierArrays, RegressorArrays
+from nnx.neural_network.plain import binarize, is_plain
 from nnx.neural_network.settings import CONSTRAINTS
 
 
@@ -87,6 +88,17 @@ class MLPClassifier(ClassifierArrays, Perceptron, _Classifier):
         self.dropout = dropout
         self.callbacks = callbacks
         self.validation = validation
+
+    def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
+        if not incremental and not self.warm_start and is_plain(self, X):
+            found = binarize(y, X.shape[0])
+            if found is not None:
+                self.n_features_in_ = X.shape[1]
+                self._label_binarizer, y = found
+                self.classes_ = self._label_binarizer.classes_
+                return X, y
+        checked: tuple[Any, Any] = super()._validate_input(X, y, incremental, reset)
+        return checked
 
 
 class MLPRegressor(RegressorArrays, Perceptron, _Regressor):

@@ -134,6 +134,13 @@ class Examples:
             yield X, self._Y[..., rows], None if weights is None else weights[rows]
 
     @property
+    def whole_sizes(self) -> list[int]:
+        """The numbers of examples in the pieces of `whole`."""
+        if self._sparse is None:
+            return [self.m]
+        return sorted({rows.stop - rows.start for rows in self._pieces(1)})
+
+    @property
     def weight(self) -> float:
         """The sum of the weights; m without weights."""
         return float(self.m if self._weights is None else self._weights.sum(dtype=np.float64))

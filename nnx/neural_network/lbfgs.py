@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
+from nnx.backends.engine.blas import scipy_in_one_thread
 from nnx.neural_network.binding import Binding, HostVector, Packing
 from nnx.neural_network.examples import Examples
 from nnx.optimizers import GradientDescent
@@ -57,7 +58,8 @@ class WholeBatch:
         self, start: Array, options: dict[str, Any], callback: Callable[[Any], None] | None
     ) -> Any:
         """Return SciPy's result; the cores belong to this run until then."""
-        with self._step(self._examples.m).alone():
+        steps = [self._step(m) for m in self._examples.whole_sizes]
+        with steps[0].alone(), scipy_in_one_thread():
             return minimize(
                 self, start, method="L-BFGS-B", jac=True, options=options, callback=callback
             )

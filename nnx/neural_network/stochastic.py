@@ -76,6 +76,7 @@ class Stepper:
             slot: HostVector(binding.net, vector) for slot, vector in self._state.vectors.items()
         }
         self._steps: dict[int, TrainingStep] = {}
+        self._asked = 0
 
     def load(self) -> None:
         """Take the optimizer's state in; lists that are empty stand for zeros."""
@@ -109,7 +110,8 @@ class Stepper:
     def steps(self, m: int, size: int, epochs: int) -> tuple[list[TrainingStep], int]:
         """The steps for batches of `size` of m examples, and the number of batches."""
         count = math.ceil(m / size)
-        compiled = worth_compiling(self._binding.net, size, count * epochs)
+        self._asked += count * epochs  # many calls of partial_fit are worth as much as one of fit
+        compiled = worth_compiling(self._binding.net, size, self._asked)
         return [self._step(n, compiled) for n in (size, m % size) if n], count
 
     def _step(self, m: int, compiled: bool | None) -> TrainingStep:

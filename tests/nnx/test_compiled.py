@@ -229,7 +229,8 @@ def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nnx.backends.engine.why_unusable", lambda: "Numba is not installed")
     net = nnx.MLP([2, 3, 2], device="cpu")
     assert why_not_compiled(net) == "Numba is not installed"
-    assert worth_compiling(net, 10, 1) is None  # loaded already, so nothing to wait for
+    assert worth_compiling(net, 10, 10) is None  # loaded already, so nothing to wait for
+    assert worth_compiling(net, 10, 1) is False  # a step takes less time than a program to write
     assert not nnx.TrainingStep(net, 4).compiled
 
 

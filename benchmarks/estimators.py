@@ -1,0 +1,254 @@
+"""scikit-learn's MLPClassifier and nnx's on the same data: fit and predict_proba, point by point.
+
+Each library has a process of its own, and the samples are taken in turn. The data are
+scikit-learn's digits, repeated with noise, 64 numbers a row. For fits that take scikit-learn longer
+than a second the first fit of a fresh process is measured too.
+
+    python -m nnx.benchmarks.estimators --out estimators.json
+    python -m nnx.benchmarks.estimators --rows 100 1347 --solver adam
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from nnx.benchmarks.environment import environment
+from nnx.benchmarks.record import write_json
+
+LIBRARIES = ("nnx", "sklearn")
+ROWS = (100, 1347, 20_000, 100_000)
+HIDDEN = ((10,), (100,), (512, 512))
+SOLVERS = ("adam", "sgd", "lbfgs")
+_ITERATIONS = {100: 20, 1347: 5, 20_000: 2, 100_000: 1}
+_COLD_SECONDS = 1.0  # fits of scikit-learn's that are longer are measured in fresh processes too
+
+
+@dataclass(frozen=True)
+class Point:
+    """One fit: rows of data, units of the hidden layers, solver, iterations, dtype."""
+
+    rows: int
+    hidden: tuple[int, ...]
+    solver: str
+    iterations: int
+    dtype: str = "float64"
+
+
+@dataclass
+class Result:
+    """Seconds of each library at a point, sample by sample."""
+
+    point: Point
+    fit: dict[str, list[float]] = field(default_factory=dict)
+    predict: dict[str, list[float]] = field(default_factory=dict)
+    first_fit: dict[str, float] = field(default_factory=dict)
+    difference: float = math.nan
+
+    def ratio(self, what: str) -> float:
+        """How many times as long scikit-learn takes; `what` is fit, predict or first_fit."""
+        found: dict[str, Any] = getattr(self, what)
+        if not found:
+            return math.nan
+        seconds = [np.median(found[name]) for name in ("sklearn", "nnx")]
+        return float(seconds[0] / seconds[1])
+
+
+def points(
+    rows: Iterable[int], hidden: Iterable[tuple[int, ...]], solvers: Iterable[str], dtype: str
+) -> list[Point]:
+    """The points of a grid, small ones first."""
+    return [
+        Point(m, tuple(units), solver, _ITERATIONS.get(m, 2), dtype)
+        for m, units, solver in product(rows, hidden, solvers)
+    ]
+
+
+# -- the process of one library -------------------------------------------------------------------
+
+
+def data(point: Point) -> tuple[Any, Any]:
+    """X (rows, 64) in [0, 1] with noise, and labels of ten classes."""
+    from sklearn.datasets import load_digits
+
+    X, y = load_digits(return_X_y=True)
+    rng = np.random.default_rng(0)
+    chosen = rng.permutation(np.arange(point.rows) % len(y))
+    X = X[chosen] / 16 + 0.05 * rng.standard_normal((point.rows, 64))
+    return X.astype(point.dtype), y[chosen]
+
+
+class _Work:
+    """A library's estimator at one point."""
+
+    def __init__(self, library: str, point: Point) -> None:
+        if library == "nnx":
+            from nnx.neural_network import MLPClassifier
+        else:
+            from sklearn.neural_network import MLPClassifier
+        self._make = lambda: MLPClassifier(
+            point.hidden, solver=point.solver, max_iter=point.iterations, random_state=0, tol=0
+        )
+        self._X, self._y = data(point)
+        self._fitted: Any = None
+
+    def fit(self) -> None:
+        self._fitted = self._make().fit(self._X, self._y)
+
+    def predict(self) -> Any:
+        return self._fitted.predict_proba(self._X)
+
+
+def _child(library: str) -> None:
+    """Answer requests until the input ends: a point, then repeats of "fit" or "predict"."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    warnings.simplefilter("ignore")  # nothing converges in so few iterations
+    work: _Work | None = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "point" in request:
+            work = None
+            plain = request["point"]
+            work = _Work(library, Point(**{**plain, "hidden": tuple(plain["hidden"])}))
+            answer: Any = 0
+        elif "probabilities" in request:
+            assert work is not None
+            answer = work.predict()[:100].tolist()
+        else:
+            assert work is not None
+            call, repeats = getattr(work, request["call"]), request["repeats"]
+            start = time.perf_counter()
+            for _ in range(repeats):
+                call()
+            answer = (time.perf_counter() - start) / repeats
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+class _Process:
+    def __init__(self, library: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "nnx.benchmarks.estimators", "--child", library],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, **request: Any) -> Any:
+        """Send a request, wait for the answer."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+# -- the measurement ------------------------------------------------------------------------------
+
+
+def measure(
+    point: Point, processes: dict[str, _Process], samples: int, rest_seconds: float = 0.15
+) -> Result:
+    """Warm up, check that the probabilities agree, then sample in turn."""
+    result = Result(point)
+    for process in processes.values():
+        process.ask(point=asdict(point))
+        process.ask(call="fit", repeats=1)
+    found = [np.array(process.ask(probabilities=True)) for process in processes.values()]
+    result.difference = float(np.abs(found[0] - found[-1]).max())
+    for what, taken in (("fit", result.fit), ("predict", result.predict)):
+        seconds = max(process.ask(call=what, repeats=1) for process in processes.values())
+        repeats = max(1, round(0.05 / seconds))
+        # A long fit is its own average over what disturbs the machine.
+        count = samples if seconds < 1 else max(2, samples // 2) if seconds < 4 else 1
+        for _ in range(count):
+            for name, process in processes.items():
+                time.sleep(rest_seconds)  # BLAS's idle threads spin for a while
+                taken.setdefault(name, []).append(process.ask(call=what, repeats=repeats))
+    if statistics.median(result.fit.get("sklearn", [0])) > _COLD_SECONDS:
+        for name in processes:
+            fresh = _Process(name)
+            fresh.ask(point=asdict(point))
+            result.first_fit[name] = fresh.ask(call="fit", repeats=1)
+            fresh.close()
+    return result
+
+
+def line(result: Result) -> str:
+    """One row of the table: milliseconds of nnx, and the ratios."""
+    point = result.point
+    cells = [f"{point.rows:7d} {point.hidden!s:11} {point.solver:6}"]
+    for what, taken in (("fit", result.fit), ("predict", result.predict)):
+        mine = 1e3 * statistics.median(taken["nnx"])
+        cells.append(f"{what} {mine:9.2f} ms x {result.ratio(what):5.2f}")
+    if result.first_fit:
+        cells.append(f"first x {result.ratio('first_fit'):5.2f}")
+    cells.append(f"|dp| {result.difference:.0e}")
+    return "  ".join(cells)
+
+
+def geometric_mean(ratios: Sequence[float]) -> float:
+    """The geometric mean of the ratios that are numbers."""
+    return math.exp(statistics.fmean(math.log(x) for x in ratios if not math.isnan(x)))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure the grid and print a row for each point."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
+    parser.add_argument("--hidden", nargs="+", default=["10", "100", "512,512"])
+    parser.add_argument("--solver", nargs="+", default=SOLVERS, choices=SOLVERS)
+    parser.add_argument("--dtype", default="float64", choices=["float32", "float64"])
+    parser.add_argument("--samples", type=int, default=5)
+    parser.add_argument("--out", help="where the record goes (JSON)")
+    parser.add_argument("--child", choices=LIBRARIES, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.child:
+        _child(options.child)
+        return 0
+    hidden = [tuple(int(n) for n in text.split(",")) for text in options.hidden]
+    processes = {name: _Process(name) for name in LIBRARIES}
+    results = []
+    for point in points(options.rows, hidden, options.solver, options.dtype):
+        results.append(measure(point, processes, options.samples))
+        print(line(results[-1]), flush=True)
+    for process in processes.values():
+        process.close()
+    means = {
+        what: geometric_mean([result.ratio(what) for result in results])
+        for what in ("fit", "predict")
+    }
+    print(f"geometric mean: fit {means['fit']:.2f}, predict_proba {means['predict']:.2f}")
+    if options.out:
+        record = {
+            "environment": environment(),
+            "geometric_means": means,
+            "results": [asdict(result) for result in results],
+        }
+        write_json(options.out, record)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
