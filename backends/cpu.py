@@ -135,7 +135,7 @@ class CpuBackend(Backend):
             return super().loss_with_gradient(loss, activation, Z, A, Y, weights, dZ=dZ)
         examples, eps = np.arange(Y.shape[0]), np.finfo(A.dtype).eps
         L = -np.log(np.minimum(np.maximum(A[Y, examples], eps), 1 - eps))
-        dZ = A.copy(order="K") if dZ is None else dZ
+        dZ = np.empty_like(A) if dZ is None else dZ
         dZ[...] = A
         dZ[Y, examples] -= 1
         if weights is None:

@@ -21,6 +21,7 @@ import time
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from itertools import product
 from typing import Any
 
@@ -95,20 +96,19 @@ class _Work:
     """A library's estimator at one point."""
 
     def __init__(self, library: str, point: Point) -> None:
-        if library == "nnx":
-            from nnx.neural_network import MLPClassifier
-        else:
-            from sklearn.neural_network import MLPClassifier
-        self._make = lambda: MLPClassifier(
+        make: Any = import_module(f"{library}.neural_network").MLPClassifier
+        self._make = lambda: make(
             point.hidden, solver=point.solver, max_iter=point.iterations, random_state=0, tol=0
         )
         self._X, self._y = data(point)
         self._fitted: Any = None
 
     def fit(self) -> None:
+        """Fit a new estimator."""
         self._fitted = self._make().fit(self._X, self._y)
 
     def predict(self) -> Any:
+        """Probabilities of the rows that it was fitted to."""
         return self._fitted.predict_proba(self._X)
 
 

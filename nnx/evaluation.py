@@ -52,7 +52,7 @@ def dense_outputs(
     buffers = [backend.empty((n, width), dtype) for n in hidden]
     for start in range(0, m, width):
         rows = slice(start, min(start + width, m))
-        A = X[rows]
+        A = X[rows, :]
         A = backend.asarray(A.toarray(), dtype).T if hasattr(A, "toarray") else A.T
         for (W, b, g), buffer in zip(layers, [*buffers, None], strict=True):
             target = A_L[:, rows] if buffer is None else buffer[:, : rows.stop - rows.start]

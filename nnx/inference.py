@@ -27,6 +27,7 @@ _CACHED = 1 << 17  # numbers of the widest layer in a worker's block
 _MOST, _LEAST = 512, 64  # examples in a block
 # What NumPy does on an everyday machine, to foresee whether Numba is worth loading.
 _FLOP_PER_SECOND, _ELEMENTS_PER_SECOND = 1e11, 2e8
+_PROGRAM_SECONDS = 5e-4  # to write a program
 
 
 class CompiledOutputs:
@@ -49,11 +50,11 @@ class CompiledOutputs:
         self._layers = layers
         n = [layers[0][0].shape[1], *(W.shape[0] for W, _, _ in layers)]
         dtype = layers[0][0].dtype
-        workers = engine.count_workers()
+        workers = min(engine.count_workers(), m)
         rows = max(_LEAST, min(_MOST, _CACHED // max(n[1:])))
         rows = max(1, min(rows, m // workers))
         self.m, constants = rows * workers, [0.0]
-        self._buffers = []
+        self._buffers: list[Array] = []
         codes = []
         for worker in range(workers):
             asm = Assembler(constants)
@@ -139,6 +140,3 @@ def compiled_outputs(
     if not all(a.flags.c_contiguous or a.flags.f_contiguous for a in arrays):
         return None
     return CompiledOutputs(layers, m)
-
-
-_PROGRAM_SECONDS = 5e-4  # to write a program

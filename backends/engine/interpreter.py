@@ -171,9 +171,10 @@ def run(address, one):
     `strides`, int64 (SLOTS,), the slots for the first batch and bytes to those of the next;
     `scalars`, dtype (4,), with 1/m at SCALAR_MEAN; `constants`, float64; `rule`, float64 (7,), the
     update rule's number, its constants c0 ... c3, and the penalties l2/m and l1/m; `rates`, float64
-    (steps,); `shares`, float64 (steps,), or 0, factors of the penalties; `counter`, an int64 that is
-    zero; `times`, int64 (operations,), or 0, to which nanoseconds are added; and `totals`, float64
-    (2,), which receives the summed losses and the summed penalties. t is the number of the first step, from 1; size the bytes of a number.
+    (steps,); `shares`, float64 (steps,), or 0, factors of the penalties; `counter`, an int64 that
+    is zero; `times`, int64 (operations,), or 0, to which nanoseconds are added; and `totals`,
+    float64 (2,), which receives the summed losses and the summed penalties. t is the number of the
+    first step, from 1; size the bytes of a number.
     """
     job = integers(address)
     before = flush_subnormals()

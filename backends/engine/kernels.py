@@ -356,7 +356,7 @@ def update(rule, theta, g, slot1, slot2, n, rate, c0, c1, c2, c3, t, one):
         _nesterov(p, g, a, n, alpha, cast(c0, one))
     elif rule == RMSPROP:
         _rmsprop(p, g, a, n, alpha, cast(c0, one), cast(c1, one), one)
-    elif rule == ADAM or rule == ADAM_HAT:
+    elif rule in (ADAM, ADAM_HAT):
         root = math.sqrt(1 - c1**t)
         step = cast(rate * root / (1 - c0**t), one)
         epsilon = cast(c2 * root if rule == ADAM else c2, one)

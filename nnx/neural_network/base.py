@@ -132,7 +132,7 @@ class Perceptron(Portable):
         if self.early_stopping and validation is None:
             X, y, sample_weight, validation = self._split(X, y, sample_weight)
         if validation is not None and self.validation_scores_ is None:
-            self.validation_scores_ = []
+            self.validation_scores_: list[float] = []
         size = self._batch_size(X.shape[0])
         stepper: Stepper | None = self._stepper
         if stepper is None or stepper.optimizer is not self._optimizer:

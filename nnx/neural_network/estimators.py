@@ -16,7 +16,44 @@ from nnx.neural_network.settings import CONSTRAINTS
 
 
 class MLPClassifier(ClassifierArrays, Perceptron, _Classifier):
-    """Multi-layer perceptron classifier: scikit-learn's, trained by nnx."""
+    """Multi-layer perceptron classifier: `sklearn.neural_network.MLPClassifier`, trained by nnx.
+
+    All parameters, attributes and methods are scikit-learn's, and so are the results: the same
+    `random_state` gives the same initial weights, order of examples, held-out examples, stopping
+    and messages, and the same numbers up to rounding. `activation` may also be any of nnx's, by
+    name or as an object, or a sequence of one for each hidden layer; `verbose="progress"` shows a
+    progress bar.
+
+    Parameters
+    ----------
+    device : str
+        "cpu", "cuda", "cuda:1", or "auto": a GPU where there is one.
+    precision : str, optional
+        None computes in the dtype of X, float32 or float64.
+    class_weight : dict or "balanced", optional
+        Multiplies the weights of the examples of a class, as elsewhere in scikit-learn.
+    dropout : float
+        The share of a hidden layer's units that each training step leaves out (not for lbfgs).
+    callbacks : sequence of nnx.Callback or callable (net, history) -> bool, optional
+        Called after each iteration with the `nnx.Network` and its `nnx.History`; True stops.
+    validation : tuple (X, y) or (X, y, sample_weight), optional
+        Data that are scored after each iteration, into `validation_scores_`. With
+        `early_stopping=True` they take the place of the examples that would be held out.
+
+    Notes
+    -----
+    `coefs_[l]` is the lecture's W[l+1] transposed, `intercepts_[l]` is b[l+1]. On the CPU they are
+    views of the network's parameters; what is assigned to them is honoured.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from nnx.neural_network import MLPClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = MLPClassifier((20,), solver="lbfgs", random_state=0).fit(X / 16, y)
+    >>> round(model.score(X / 16, y), 2)
+    1.0
+    """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **_Classifier._parameter_constraints,
@@ -102,7 +139,42 @@ class MLPClassifier(ClassifierArrays, Perceptron, _Classifier):
 
 
 class MLPRegressor(RegressorArrays, Perceptron, _Regressor):
-    """Multi-layer perceptron regressor: scikit-learn's, trained by nnx."""
+    """Multi-layer perceptron regressor: `sklearn.neural_network.MLPRegressor`, trained by nnx.
+
+    All parameters, attributes and methods are scikit-learn's, and so are the results: the same
+    `random_state` gives the same initial weights, order of examples, held-out examples, stopping
+    and messages, and the same numbers up to rounding. `activation` may also be any of nnx's, by
+    name or as an object, or a sequence of one for each hidden layer; `verbose="progress"` shows a
+    progress bar.
+
+    Parameters
+    ----------
+    device : str
+        "cpu", "cuda", "cuda:1", or "auto": a GPU where there is one.
+    precision : str, optional
+        None computes in the dtype of X, float32 or float64.
+    dropout : float
+        The share of a hidden layer's units that each training step leaves out (not for lbfgs).
+    callbacks : sequence of nnx.Callback or callable (net, history) -> bool, optional
+        Called after each iteration with the `nnx.Network` and its `nnx.History`; True stops.
+    validation : tuple (X, y) or (X, y, sample_weight), optional
+        Data that are scored after each iteration, into `validation_scores_`. With
+        `early_stopping=True` they take the place of the examples that would be held out.
+
+    Notes
+    -----
+    `coefs_[l]` is the lecture's W[l+1] transposed, `intercepts_[l]` is b[l+1]. On the CPU they are
+    views of the network's parameters; what is assigned to them is honoured.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from nnx.neural_network import MLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = MLPRegressor(hidden_layer_sizes=(20,), solver="lbfgs", random_state=0).fit(X * 20, y)
+    >>> model.score(X * 20, y) > 0.5
+    True
+    """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **_Regressor._parameter_constraints,

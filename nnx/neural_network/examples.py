@@ -36,9 +36,9 @@ class Examples:
 
     def __init__(self, net: Network, X: Any, y: Array, weights: Array | None) -> None:
         self._net, self.m = net, int(X.shape[0])
-        self._weights = weights
+        self._weights: Any = weights
         size = np.dtype(net.dtype).itemsize * self.m * int(X.shape[1])
-        self._sparse = None
+        self._sparse: Any = None
         if issparse(X):
             if size <= _DENSE_BYTES:
                 X = X.toarray()

@@ -101,7 +101,7 @@ def check_added(estimator: Any, *, incremental: bool) -> None:
             raise DataError("validation needs solver='sgd' or 'adam'")
     if incremental and getattr(estimator, "class_weight", None) == "balanced":
         raise DataError(
-            "class_weight='balanced' cannot be had in partial_fit, which has not seen all examples; "
+            "class_weight='balanced' cannot be had in partial_fit, which never sees all examples; "
             "pass the weights: compute_class_weight('balanced', classes=classes, y=y)"
         )
 

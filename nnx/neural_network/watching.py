@@ -103,10 +103,12 @@ class Watcher:
 
     def _ask(self) -> bool:
         """Whether any callback wants to stop; each is asked."""
-        return any([callback(self._binding.net, self._history) for callback in self._callbacks])
+        answers = [callback(self._binding.net, self._history) for callback in self._callbacks]
+        return any(answers)
 
     def _score(self) -> None:
         self._binding.theta.download()
+        assert self._validation is not None
         X, y, sample_weight = self._validation
         score = self._est._score(X, y, sample_weight=sample_weight)
         self._est.validation_scores_.append(score)

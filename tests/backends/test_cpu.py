@@ -16,9 +16,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 from nnx.backends import Backend, get_backend
 from nnx.backends.cpu import CpuBackend
 from nnx.backends.reference import dense, losses
-from nnx.backends.reference.activations import ACTIVATIONS, Elementwise, elu, leaky_relu
+from nnx.backends.reference.activations import (
+    ACTIVATIONS,
+    Elementwise,
+    elu,
+    get_activation,
+    leaky_relu,
+)
 from nnx.backends.reference.dropout import dropout, make_key
 from nnx.backends.reference.losses import LOSSES, BinaryCrossEntropy, CategoricalCrossEntropy
+from nnx.backends.reference.sklearn_losses import ClippedCategoricalCrossEntropy
 from nnx.backends.reference.updates import (
     AdamRule,
     GradientDescentRule,
@@ -144,8 +151,32 @@ def test_every_primitive_is_tested_here():
         "gather",
         "dropout",
     }
-    assert CpuBackend.loss_with_gradient is Backend.loss_with_gradient
     assert CpuBackend.dropout is Backend.dropout
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("loss_class", [CategoricalCrossEntropy, ClippedCategoricalCrossEntropy])
+def test_the_short_way_from_labels(loss_class, labels, smoothing, weighted, dtype):
+    """The short way for labels, and the reference's for all others."""
+    rng, g = np.random.default_rng(0), get_activation("softmax")
+    Z = np.asfortranarray(rng.standard_normal((4, 30)) * 3, dtype=dtype)
+    Z[:, 0] = [0, 100, 0, 0]  # beyond what is clipped
+    Y = np.where(np.arange(30) == 0, 2, rng.integers(0, 4, 30))
+    Y = Y if labels else np.eye(4, dtype=dtype)[:, Y]
+    weights = rng.uniform(0.5, 2, 30).astype(dtype) if weighted else None
+    A, dZ = g.forward(np, Z), np.empty_like(Z)
+    loss = loss_class(label_smoothing=smoothing)
+    J, same = CpuBackend().loss_with_gradient(loss, g, Z, A, Y, weights, dZ=dZ)
+    wanted, slope = Backend.loss_with_gradient(CpuBackend(), loss, g, Z, A, Y, weights)
+    assert same is dZ
+    np.testing.assert_allclose(J, wanted, rtol=1e-5 if dtype == "float32" else 1e-13)
+    np.testing.assert_allclose(dZ, slope, rtol=1e-5, atol=1e-12)
+    _, new = CpuBackend().loss_with_gradient(loss, g, Z, A, Y, weights)
+    np.testing.assert_array_equal(new, dZ)
+    np.testing.assert_array_equal(A, g.forward(np, Z))
 
 
 # -- dense layers ---------------------------------------------------------------------------------

@@ -151,6 +151,29 @@ def test_sample_weight(solver: str, name: str, early_stopping: bool) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("name", ["digits", "breast_cancer", "targets"])
+def test_another_device(name: str, solver: str) -> None:
+    """Arrays that are not NumPy's: everything crosses to the device and back by itself."""
+    pytest.importorskip("array_api_strict")
+    their_class, X, y = data(name)
+    X, y = X[:100], y[:100]
+    weights = np.random.default_rng(0).uniform(0.1, 3, len(y))
+    options = {"solver": solver, "hidden_layer_sizes": (6,), "max_iter": 4, "random_state": 0}
+    pair = [their_class(**options), OURS[their_class](**options, device="strict")]
+    for estimator in pair:
+        estimator.fit(X, y, weights)
+    assert_same(pair[1], pair[0], X, 1e-9)
+    if solver != "lbfgs":
+        for estimator in pair:
+            estimator.partial_fit(X, y)
+            estimator.coefs_[0][:] *= 0.5
+            estimator.partial_fit(X, y)
+            estimator.set_params(early_stopping=True).fit(X, y)
+        assert_same(pair[1], pair[0], X, 1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 def test_partial_fit_and_warm_start_go_on_alike(solver: str) -> None:
     their_class, X, y = data("digits")

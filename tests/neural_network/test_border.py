@@ -149,7 +149,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.neural_network import MLPClassifier
 X, y = load_iris(return_X_y=True)
 X_xp, y_xp = xp.asarray(X), xp.asarray(y)
-model = MLPClassifier((5,), solver="lbfgs", max_iter=500, random_state=0).fit(X, y)
+model = MLPClassifier((5,), solver="lbfgs", alpha=1, max_iter=500, random_state=0).fit(X, y)
 print(type(model.predict_proba(X_xp)).__module__.partition(".")[0])
 with sklearn.config_context(array_api_dispatch=True):
     print(type(model.predict_proba(X_xp)).__module__.partition(".")[0])
