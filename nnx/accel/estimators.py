@@ -100,7 +100,7 @@ def _asks_for_nnx(estimator: Any) -> bool:
     return bool(beyond_scikit_learn(estimator)) or estimator.device != "auto"
 
 
-def _compute(estimator: Any, method: str, *arguments: Any) -> Any:
+def _compute(estimator: Any, method: str, *arguments: Any) -> None:
     """Call nnx's `fit` or `partial_fit`; where nnx refuses, scikit-learn does it from there."""
     random = _Random(estimator.random_state)
     before = dict(vars(estimator))
@@ -121,7 +121,6 @@ def _compute(estimator: Any, method: str, *arguments: Any) -> Any:
         take_state(estimator, own)
     else:
         log.once(log.LEVELS["info"], f"{type(estimator).__name__}.{method} runs in nnx")
-    return estimator
 
 
 class _Random:
@@ -145,12 +144,14 @@ class MLPClassifier(Accelerated, neural_network.MLPClassifier):
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit to X (n_samples, n_features) and y."""
-        return _compute(self, "fit", X, y, sample_weight)
+        _compute(self, "fit", X, y, sample_weight)
+        return self
 
     @available_if(lambda est: est._check_solver())
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Update the model with one pass over the data."""
-        return _compute(self, "partial_fit", X, y, sample_weight, classes)
+        _compute(self, "partial_fit", X, y, sample_weight, classes)
+        return self
 
 
 class MLPRegressor(Accelerated, neural_network.MLPRegressor):
@@ -161,12 +162,14 @@ class MLPRegressor(Accelerated, neural_network.MLPRegressor):
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit to X (n_samples, n_features) and y."""
-        return _compute(self, "fit", X, y, sample_weight)
+        _compute(self, "fit", X, y, sample_weight)
+        return self
 
     @available_if(lambda est: est._check_solver())
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Update the model with one pass over the data."""
-        return _compute(self, "partial_fit", X, y, sample_weight)
+        _compute(self, "partial_fit", X, y, sample_weight)
+        return self
 
 
 OWN: dict[type, type] = {cls._own: cls for cls in (MLPClassifier, MLPRegressor)}

@@ -26,6 +26,7 @@ from nnx.layers import Dense
 from nnx.network import Network
 from nnx.neural_network import settings
 from nnx.neural_network.binding import Binding
+from nnx.neural_network.border import take_in
 from nnx.neural_network.examples import Examples
 from nnx.neural_network.lbfgs import WholeBatch
 from nnx.neural_network.plain import is_plain
@@ -195,7 +196,7 @@ class Perceptron(Portable):
         """The user's validation data, checked."""
         if self.validation is None:
             return None
-        X, y, *weights = self.validation
+        X, y, *weights = map(take_in, self.validation)
         X, y = validate_data(
             self,
             X,

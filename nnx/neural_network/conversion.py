@@ -94,7 +94,7 @@ def to_sklearn(estimator: Any) -> Any:
     return copy.deepcopy(as_own(estimator))
 
 
-def from_sklearn(cls: type, model: Any, **added: Any) -> Any:
+def from_sklearn(cls: Any, model: Any, **added: Any) -> Any:
     """Return an estimator of nnx's class `cls` with all that scikit-learn's `model` holds.
 
     Parameters

@@ -171,7 +171,7 @@ def _decode(value: Any, tensors: Mapping[str, Any]) -> Any:
     }
     if kind in readers:
         return readers[kind]()
-    classes = _objects()
+    classes: dict[str, Any] = _objects()
     if kind not in classes:
         raise CheckpointError(f"it holds a {kind!r}, which this nnx does not know")
     result = classes[kind].__new__(classes[kind])
