@@ -19,10 +19,11 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ ROWS = (100, 1347, 20_000, 100_000)
 HIDDEN = ((10,), (100,), (512, 512))
 SOLVERS = ("adam", "sgd", "lbfgs")
 _ITERATIONS = {100: 20, 1347: 5, 20_000: 2, 100_000: 1}
+_SAMPLE_SECONDS = 0.1
+_FOREIGN_SHARE = 0.05  # of a sample's time, that other processes may have used
 _COLD_SECONDS = 1.0  # fits of scikit-learn's that are longer are measured in fresh processes too
 
 
@@ -97,7 +100,7 @@ class _Work:
 
     def __init__(self, library: str, point: Point) -> None:
         make: Any = import_module(f"{library}.neural_network").MLPClassifier
-        self._make = lambda: make(
+        self._make: Callable[[], Any] = lambda: make(
             point.hidden, solver=point.solver, max_iter=point.iterations, random_state=0, tol=0
         )
         self._X, self._y = data(point)
@@ -131,10 +134,10 @@ def _child(library: str) -> None:
         else:
             assert work is not None
             call, repeats = getattr(work, request["call"]), request["repeats"]
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             for _ in range(repeats):
                 call()
-            answer = (time.perf_counter() - start) / repeats
+            answer = [(time.perf_counter() - start) / repeats, time.process_time() - used]
         print(json.dumps(answer), file=answers, flush=True)
 
 
@@ -155,6 +158,19 @@ class _Process:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
+    def seconds(self, call: str, repeats: int = 1, *, tries: int = 8) -> float:
+        """Seconds of one call, over so many; again where others used the cores meanwhile."""
+        found = []
+        for _ in range(tries):
+            start, busy = time.perf_counter(), busy_seconds()
+            seconds, used = self.ask(call=call, repeats=repeats)
+            wall, foreign = time.perf_counter() - start, busy_seconds() - busy - used
+            found.append((foreign / wall, seconds))
+            if foreign < _FOREIGN_SHARE * wall + 0.02:
+                break
+            time.sleep(0.3)
+        return float(min(found)[1])
+
     def close(self) -> None:
         """End the process."""
         assert self._process.stdin is not None
@@ -162,6 +178,17 @@ class _Process:
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+
+
+def busy_seconds() -> float:
+    """CPU seconds that all processes have used so far; 0 where Linux does not tell."""
+    try:
+        numbers = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return 0.0
+    idle = {3, 4}  # idle, and waiting for a disk
+    ticks = sum(int(n) for place, n in enumerate(numbers[:8]) if place not in idle)
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 # -- the measurement ------------------------------------------------------------------------------
@@ -178,19 +205,19 @@ def measure(
     found = [np.array(process.ask(probabilities=True)) for process in processes.values()]
     result.difference = float(np.abs(found[0] - found[-1]).max())
     for what, taken in (("fit", result.fit), ("predict", result.predict)):
-        seconds = max(process.ask(call=what, repeats=1) for process in processes.values())
-        repeats = max(1, round(0.05 / seconds))
+        seconds = max(process.seconds(what) for process in processes.values())
+        repeats = max(1, round(_SAMPLE_SECONDS / seconds))
         # A long fit is its own average over what disturbs the machine.
         count = samples if seconds < 1 else max(2, samples // 2) if seconds < 4 else 1
         for _ in range(count):
             for name, process in processes.items():
                 time.sleep(rest_seconds)  # BLAS's idle threads spin for a while
-                taken.setdefault(name, []).append(process.ask(call=what, repeats=repeats))
+                taken.setdefault(name, []).append(process.seconds(what, repeats))
     if statistics.median(result.fit.get("sklearn", [0])) > _COLD_SECONDS:
         for name in processes:
             fresh = _Process(name)
             fresh.ask(point=asdict(point))
-            result.first_fit[name] = fresh.ask(call="fit", repeats=1)
+            result.first_fit[name] = fresh.seconds("fit", tries=1)
             fresh.close()
     return result
 

@@ -36,24 +36,21 @@ def dense_outputs(
 ) -> Array:
     """A[L] (n_y, m) of dense layers (W[l], b[l], g[l]) for rows X (m, n_x) on the host.
 
-    X may be a sparse matrix, of which a block at a time becomes dense. The same buffers serve all
-    blocks, so that hidden activations stay in a cache and no memory grows with m.
+    Blocks of examples go to the device one by one. The same buffers serve all blocks of examples, so that hidden activations stay in a cache and
+    no memory grows with m.
     """
     m, n_y = X.shape[0], layers[-1][0].shape[0]
     A_L = backend.empty((n_y, m), dtype)
-    if not hasattr(X, "toarray"):
-        X = backend.asarray(X, dtype)
-        program = compiled_outputs(backend, layers, X.T, A_L)
-        if program is not None:
-            program(X.T, A_L)
-            return A_L
+    program = compiled_outputs(backend, layers, X.T, A_L)
+    if program is not None:
+        program(X.T, A_L)
+        return A_L
     hidden = [W.shape[0] for W, _, _ in layers[:-1]]
     width = min(m, max(_LEAST, _CACHED // max([*hidden, n_y])))
     buffers = [backend.empty((n, width), dtype) for n in hidden]
     for start in range(0, m, width):
         rows = slice(start, min(start + width, m))
-        A = X[rows, :]
-        A = backend.asarray(A.toarray(), dtype).T if hasattr(A, "toarray") else A.T
+        A = backend.asarray(X[rows], dtype).T
         for (W, b, g), buffer in zip(layers, [*buffers, None], strict=True):
             target = A_L[:, rows] if buffer is None else buffer[:, : rows.stop - rows.start]
             A, _ = backend.dense_forward(W, b, A, g, A=target)

@@ -81,7 +81,9 @@ class MomentumRule(UpdateRule):
     slots = ("v",)
 
     def __post_init__(self) -> None:
-        _check_fraction("Momentum", beta=self.beta)
+        # A beta of 1 forgets nothing; scikit-learn allows it.
+        if not 0 <= self.beta <= 1:
+            raise DataError(f"Momentum: beta must be in [0, 1], got {self.beta}")
 
     def apply(
         self,

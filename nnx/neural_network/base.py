@@ -65,7 +65,7 @@ class Perceptron(Portable):
         if first_pass:
             self._initialize(y, units, X.dtype)
             self._binding = self._stepper = None
-        binding = self._bind(units, X.dtype)
+        binding = self._bind(units)
         if self.solver in _STOCHASTIC:
             self._fit_with_steps(binding, X, y, sample_weight, incremental)
         else:
@@ -77,11 +77,11 @@ class Perceptron(Portable):
             )
         return self
 
-    def _bind(self: Any, units: list[int], dtype: Any) -> Binding:
+    def _bind(self: Any, units: list[int]) -> Binding:
         """The network that these parameters ask for, made anew where they have changed."""
         g = settings.hidden_activations(self.activation, len(units) - 2)
-        # Weights of one dtype may be trained on with data of another.
-        dtype = np.result_type(dtype, *self.coefs_) if self.coefs_[0].dtype != dtype else dtype
+        # Weights keep their dtype when they are trained on with data of another.
+        dtype = self.coefs_[0].dtype if self.coefs_[0].dtype.char in "fd" else np.dtype("float64")
         key = (units, g, self.loss, self.out_activation_, self.alpha, self.dropout, str(dtype),
                self.device)  # fmt: skip
         binding: Binding | None = self._binding
@@ -132,7 +132,7 @@ class Perceptron(Portable):
         validation = self._validation_given()
         if self.early_stopping and validation is None:
             X, y, sample_weight, validation = self._split(X, y, sample_weight)
-        if validation is not None and self.validation_scores_ is None:
+        if validation is not None and getattr(self, "validation_scores_", None) is None:
             self.validation_scores_: list[float] = []
         size = self._batch_size(X.shape[0])
         stepper: Stepper | None = self._stepper
@@ -237,7 +237,7 @@ class Perceptron(Portable):
     ) -> tuple[float, Array]:
         """The cost and its gradient; the lists that scikit-learn works in are not needed."""
         units = [X.shape[1], *(b.shape[0] for b in self.intercepts_)]
-        binding = self._bind(units, X.dtype)
+        binding = self._bind(units)
         batch = WholeBatch(binding, Examples(binding.net, X, y, sample_weight), 1)
         return batch(packed_coef_inter)
 
@@ -257,5 +257,10 @@ class Perceptron(Portable):
             for W, b, each in zip(self.coefs_, self.intercepts_, g, strict=True)
         ]
         if issparse(X):
-            X = X.tocsr()
+            # What is sparse lies on the host, and its product is the smaller part to bring over.
+            Z = (X @ self.coefs_[0] + self.intercepts_[0]).astype(dtype, copy=False)
+            X = backend.to_numpy(g[0].forward(backend.xp, backend.asarray(Z.T))).T
+            layers = layers[1:]
+        if not layers:
+            return X
         return backend.to_numpy(dense_outputs(backend, layers, X, dtype)).T

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nnx.backends import get_backend
+from nnx.backends.errors import ShapeError
 from nnx.network import Network
 from nnx.parameters import FlatVector
 
@@ -39,8 +40,14 @@ class HostVector:
     def load(self, arrays: Sequence[Array]) -> None:
         """Take these numbers in, those that are not the views themselves, and send all over."""
         for view, given in zip(self.arrays, arrays, strict=True):
-            if view is not given:
-                view[...] = given
+            if view is given:
+                continue
+            if np.shape(given) != view.shape:
+                raise ShapeError(
+                    f"the layers ask for weights of shape {view.shape}, and the estimator has "
+                    f"{np.shape(given)}; fit it anew (warm_start=False) for other layers"
+                )
+            view[...] = given
         self.upload()
 
     def holds(self, arrays: Sequence[Array]) -> bool:

@@ -15,7 +15,7 @@ from sklearn.neural_network._multilayer_perceptron import MLPClassifier as Their
 from sklearn.utils.class_weight import compute_sample_weight
 
 import nnx
-from nnx.errors import DataError, DeviceError, UnknownNameError
+from nnx.errors import DataError, DeviceError, ShapeError, UnknownNameError
 from nnx.neural_network import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -213,6 +213,12 @@ def test_other_orders_and_kinds_of_rows_predict_alike() -> None:
     np.testing.assert_allclose(
         model.predict_proba(whole), model.predict_proba(whole.astype(float)), atol=1e-12
     )
+
+
+def test_other_layers_need_a_new_fit() -> None:
+    model = fitted(warm_start=True).set_params(hidden_layer_sizes=(1,))
+    with pytest.raises(ShapeError, match="fit it anew"):
+        model.fit(X, y)
 
 
 def test_memory_of_a_fit_is_let_go() -> None:

@@ -239,3 +239,44 @@ def test_the_state_of_the_generator_after_a_fit_is_the_same() -> None:
             cls(random_state=rng, max_iter=3, early_stopping=True).fit(X, y)
         states.append(rng.random_sample())
     assert states[0] == states[1]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("hidden", [(), (6,), (6, 5)])
+@pytest.mark.parametrize("device", ["cpu", "strict"])
+def test_sparse_predictions(hidden: tuple[int, ...], device: str) -> None:
+    their_class, X, y = data("digits")
+    ours = OURS[their_class](hidden, max_iter=2, random_state=0, device=device).fit(X, y)
+    theirs = their_class(hidden, max_iter=2, random_state=0).fit(X, y)
+    for rows in (csr_matrix(X), csr_matrix(X).tocsc(), csr_matrix(X.astype("float32"))):
+        mine = ours.predict_proba(rows)
+        np.testing.assert_allclose(mine, theirs.predict_proba(rows), atol=1e-6)
+        assert mine.dtype == np.float64
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_weights_keep_their_dtype_with_other_data() -> None:
+    their_class, X, y = data("digits")
+    for first, second in (("float32", "float64"), ("float64", "float32")):
+        pair = [their_class(random_state=0), OURS[their_class](random_state=0)]
+        for estimator in pair:
+            estimator.partial_fit(X.astype(first), y, classes=np.unique(y))
+            estimator.partial_fit(X.astype(second), y)
+        assert pair[0].coefs_[0].dtype == pair[1].coefs_[0].dtype == first
+        np.testing.assert_allclose(pair[0].coefs_[0], pair[1].coefs_[0], atol=1e-5)
+
+
+def test_extreme_parameters() -> None:
+    """The borders of scikit-learn's intervals are nnx's too."""
+    their_class, X, y = data("wine")
+    for options in (
+        {"solver": "sgd", "momentum": 1.0, "learning_rate_init": 1e-4},
+        {"solver": "adam", "beta_1": 0.0, "beta_2": 0.0, "epsilon": 1e-3},
+        {"solver": "sgd", "learning_rate": "invscaling", "power_t": 0.0},
+        {"solver": "adam", "tol": 0.0, "n_iter_no_change": np.inf},
+        {"solver": "adam", "batch_size": 1, "max_iter": 2},
+    ):
+        options = {"max_iter": 5, "random_state": 0, "hidden_layer_sizes": 8, **options}
+        theirs, _ = outcome(their_class(**options), X, y)
+        ours, _ = outcome(OURS[their_class](**options, device="cpu"), X, y)
+        assert_same(ours, theirs, X, 1e-9)

@@ -66,7 +66,7 @@ def test_clip_norm_bounds_the_step() -> None:
         (lambda: nnx.Adam("fast"), "learning_rate must be a finite number above 0, got 'fast'"),
         (lambda: nnx.Adam(math.inf), "learning_rate must be a finite number above 0, got inf"),
         (lambda: nnx.Adam(beta1=1.0), r"Adam: beta1 must be in \[0, 1\), got 1.0"),
-        (lambda: nnx.Momentum(beta=-0.1), r"Momentum: beta must be in \[0, 1\)"),
+        (lambda: nnx.Momentum(beta=-0.1), r"Momentum: beta must be in \[0, 1\]"),
         (lambda: nnx.RMSprop(epsilon=0), "RMSprop: epsilon must be positive"),
         (lambda: nnx.AdamW(weight_decay=-1), "weight_decay must not be negative"),
         (lambda: nnx.Adam(clip_norm=0), "clip_norm must be positive, got 0"),
