@@ -9,11 +9,8 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from nnx.backends.reference.activations import Activation, get_activation
+from nnx.neural_network.settings import hidden_activations, nnx_activation
 from nnx.onnx_graph import Graph
-
-# scikit-learn's names for what nnx calls otherwise.
-_NAMES = {"logistic": "sigmoid", "exp": "exponential"}
 
 
 def export(estimator: Any, path: str | PathLike[str] | None = None) -> Any:
@@ -28,10 +25,10 @@ def export(estimator: Any, path: str | PathLike[str] | None = None) -> Any:
         Without the package `onnx`.
     """
     check_is_fitted(estimator)
-    hidden = estimator.activation
-    inner = len(estimator.coefs_) - 1
-    each = list(hidden) if isinstance(hidden, list | tuple) else [hidden] * inner
-    functions = [*map(_activation, each), _activation(estimator.out_activation_)]
+    functions = [
+        *hidden_activations(estimator.activation, len(estimator.coefs_) - 1),
+        nnx_activation(estimator.out_activation_),
+    ]
     graph = Graph(estimator.coefs_[0].dtype)
     A = "X"
     layers = zip(estimator.coefs_, estimator.intercepts_, functions, strict=True)
@@ -42,10 +39,6 @@ def export(estimator: Any, path: str | PathLike[str] | None = None) -> Any:
     else:
         graph.output("variable", A, graph.dtype, ["m", estimator.n_outputs_])
     return graph.model(type(estimator).__name__, estimator.n_features_in_, path)
-
-
-def _activation(name: str | Activation) -> Activation:
-    return get_activation(_NAMES.get(name, name) if isinstance(name, str) else name)
 
 
 def _classes(graph: Graph, estimator: Any, A: str) -> None:
