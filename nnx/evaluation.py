@@ -36,8 +36,8 @@ def dense_outputs(
 ) -> Array:
     """A[L] (n_y, m) of dense layers (W[l], b[l], g[l]) for rows X (m, n_x) on the host.
 
-    Blocks of examples go to the device one by one. The same buffers serve all blocks of examples, so that hidden activations stay in a cache and
-    no memory grows with m.
+    Blocks of examples go to the device one by one. The same buffers serve all of them, so that
+    hidden activations stay in a cache and no memory grows with m.
     """
     m, n_y = X.shape[0], layers[-1][0].shape[0]
     A_L = backend.empty((n_y, m), dtype)

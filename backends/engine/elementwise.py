@@ -138,32 +138,39 @@ def _exponential_slope(a, alpha):
     return a
 
 
+def _compiled(row: Any, kind: str, of: Any) -> Any:
+    """Compile a row function under a name of its own.
+
+    Numba tells functions of one name apart by a number that differs from process to process. Two
+    cached functions that were compiled in different processes would take each other's.
+    """
+    row.__qualname__ = row.__name__ = f"row_{kind}_{of.__name__}"
+    return inner(fastmath=FAST)(row)
+
+
 def _in_place(g: Any) -> Any:
     # One pointer: with two the compiler cannot know that they are equal, and would not vectorize.
-    @inner(fastmath=FAST)
     def row(a, n, alpha):
         for j in range(n):
             a[j] = g(a[j], alpha)
 
-    return row
+    return _compiled(row, "in_place", g)
 
 
 def _keeping(g: Any) -> Any:
-    @inner(fastmath=FAST)
     def row(z, a, n, alpha):
         for j in range(n):
             a[j] = g(z[j], alpha)
 
-    return row
+    return _compiled(row, "keeping", g)
 
 
 def _backward(slope: Any) -> Any:
-    @inner(fastmath=FAST)
     def row(d, cache, n, alpha, scale):
         for j in range(n):
             cache[j] = d[j] * slope(cache[j] * scale, alpha)
 
-    return row
+    return _compiled(row, "backward", slope)
 
 
 # The number of an activation in the compiled program; softmax is for the output layer alone.

@@ -218,13 +218,19 @@ def test_nan_gradient_marks_its_own_element_only(rule):
 @pytest.mark.parametrize("bad", [-0.1, 1, 1.5, math.nan])
 def test_fractions_outside_zero_to_one(bad):
     for make, name in (
-        (lambda: MomentumRule(bad), "Momentum: beta"),
         (lambda: RMSpropRule(beta=bad), "RMSprop: beta"),
         (lambda: AdamRule(beta1=bad), "Adam: beta1"),
         (lambda: AdamRule(beta2=bad), "Adam: beta2"),
     ):
         with pytest.raises(DataError, match=rf"{name} must be in \[0, 1\)"):
             make()
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.5, math.nan])
+def test_momentum_outside_zero_to_one(bad):
+    with pytest.raises(DataError, match=r"Momentum: beta must be in \[0, 1\]"):
+        MomentumRule(bad)
+    assert MomentumRule(1).beta == 1
 
 
 @pytest.mark.parametrize("bad", [0, -1e-8, math.nan])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from nnx.backends.engine import elementwise
+from nnx.backends.engine import elementwise, exponential, interpreter, kernels
 from nnx.backends.engine.lowlevel import floats
 from nnx.backends.reference.activations import ACTIVATIONS
 
@@ -74,3 +74,15 @@ def test_backward_is_the_references(name: str, dtype: str) -> None:
     # Differences of numbers up to the size of Z, here 10, times those of dA, up to 4.
     eps = np.finfo(dtype).eps
     np.testing.assert_allclose(found, wanted, rtol=20 * eps, atol=40 * eps)
+
+
+def test_every_compiled_function_has_a_name_of_its_own() -> None:
+    """Code from the caches of different processes is told apart by these names alone."""
+    modules = [elementwise, exponential, kernels, interpreter]
+    functions = {
+        id(f): f.py_func.__qualname__
+        for module in modules
+        for f in vars(module).values()
+        if hasattr(f, "py_func")
+    }
+    assert len(set(functions.values())) == len(functions) > 60
