@@ -24,7 +24,7 @@ class _WhenImported:
             install()
 
 
-def _run_the_next_one(here: str) -> None:
+def _run_the_next_one() -> None:
     """Run the `sitecustomize` that this one hides."""
     spec = PathFinder.find_spec("sitecustomize", sys.path)
     if spec is not None and spec.loader is not None and spec.origin != __file__:
@@ -33,7 +33,8 @@ def _run_the_next_one(here: str) -> None:
         spec.loader.exec_module(module)
 
 
-_here = os.path.dirname(os.path.abspath(__file__))
-sys.path[:] = [path for path in sys.path if os.path.abspath(path) != _here]
-sys.meta_path.insert(0, _WhenImported)  # type: ignore[arg-type]
-_run_the_next_one(_here)
+if __name__ == "sitecustomize":  # and not when a tool imports every module of the package
+    _here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [path for path in sys.path if os.path.abspath(path) != _here]
+    sys.meta_path.insert(0, _WhenImported)  # type: ignore[arg-type]
+    _run_the_next_one()
