@@ -42,7 +42,8 @@ Array = Any
 _BLOCK = 512  # examples that a worker takes through all layers at once
 _SCRATCH = 1 << 17  # numbers of dA that a worker holds before they become dZ
 _UNITS = 16  # a worker's units are a multiple of this: one vector register
-_SHARED_FLOP = 1e6  # a smaller step is over before a second worker has begun
+# A smaller step is over before a second worker has begun, and waits long where that has no core.
+_SHARED_FLOP, _SHARED_PARAMETERS = 5e6, 1e5
 
 
 def unsupported(model: Model) -> str | None:
@@ -148,7 +149,8 @@ class Program:
         self.n, self.L = model.n, model.L
         self.dtype = np.dtype(model.dtype)
         self.plan = Plan(model, m, gathered=gathered, update=rule is not None)
-        self.workers = workers if self.plan.flop >= _SHARED_FLOP else 1
+        large = self.plan.flop >= _SHARED_FLOP or model.theta.size >= _SHARED_PARAMETERS
+        self.workers = workers if large else 1
         self._buffers: list[Array] = []
         self._constants: list[float] = []
         hidden = max(self.n[1:-1], default=1)

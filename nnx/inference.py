@@ -27,7 +27,7 @@ _CACHED = 1 << 17  # numbers of the widest layer in a worker's block
 _MOST, _LEAST = 512, 64  # examples in a block
 # What NumPy does on an everyday machine, to foresee whether Numba is worth loading.
 _FLOP_PER_SECOND, _ELEMENTS_PER_SECOND = 1e11, 2e8
-_PROGRAM_SECONDS = 5e-4  # to write a program
+_SHORTEST = 2e-3  # seconds; what is shorter is over before a program is written
 
 
 class CompiledOutputs:
@@ -125,7 +125,8 @@ def compiled_outputs(
         return None
     flop = 2 * m * sum(a * b for a, b in pairwise(n))
     seconds = flop / _FLOP_PER_SECOND + m * sum(n[1:]) / _ELEMENTS_PER_SECOND
-    if not worth_loading(seconds) or seconds < _PROGRAM_SECONDS:
+    # With few examples each worker would read all weights for little work.
+    if not worth_loading(seconds) or seconds < _SHORTEST or m < _MOST:
         return None
     builtins = [g.builtin for _, _, g in layers]
     from nnx.backends.engine import elementwise
