@@ -29,8 +29,8 @@ class _StandardError(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
-def start() -> None:
-    """Open the log as NNX_ACCEL_LOG says.
+def start() -> str | None:
+    """Open the log as NNX_ACCEL_LOG says; return the whole path of its file, if it is one.
 
     Raises
     ------
@@ -40,12 +40,14 @@ def start() -> None:
     global _handler
     setting = os.environ.get("NNX_ACCEL_LOG", "").strip() or "warning"
     handler: logging.Handler
+    file = None
     if setting.lower() in LEVELS:
         handler, level = _StandardError(), LEVELS[setting.lower()]
         handler.setFormatter(logging.Formatter("nnx.accel: %(message)s"))
     elif os.sep in setting or "." in setting:
         try:
-            handler, level = logging.FileHandler(setting, encoding="utf-8"), logging.INFO
+            file, level = os.path.abspath(setting), logging.INFO
+            handler = logging.FileHandler(file, encoding="utf-8")
         except OSError as error:
             raise DataError(f"NNX_ACCEL_LOG={setting!r} cannot be written: {error}") from None
         handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(message)s"))
@@ -59,6 +61,7 @@ def start() -> None:
     logger.addHandler(handler)
     logger.setLevel(level)
     logger.propagate = False
+    return file
 
 
 def stop() -> None:

@@ -27,6 +27,8 @@ CHILDREN = str(Path(__file__).parent / "children")
 _lock = threading.RLock()
 _finder: _Finder | None = None
 _stand_ins: dict[type, type] = {}
+# Variables that were set: what they were before (None: not there), and what they were set to.
+_environment: dict[str, tuple[str | None, str]] = {}
 _reduce: Callable[[Any], tuple[Any, ...]] | None = None
 
 
@@ -51,10 +53,12 @@ def install() -> None:
     with _lock:
         if _finder is not None:
             return
-        log.start()
+        file = log.start()
         _finder = _Finder()
         sys.meta_path.insert(0, _finder)
-        _set_children(True)
+        _set("PYTHONPATH", os.pathsep.join([CHILDREN, *_python_path()]))
+        if file is not None:  # for children in other folders
+            _set("NNX_ACCEL_LOG", file)
     # Without the lock: an import waits for other threads' imports, which may wait for the lock.
     if TARGET in sys.modules:
         _load_stand_ins()
@@ -70,7 +74,7 @@ def uninstall() -> None:
             return
         sys.meta_path.remove(_finder)
         _finder = None
-        _set_children(False)
+        _restore_environment()
         _everywhere({ours: own for own, ours in _stand_ins.items()})
         for own in _stand_ins:
             copyreg.dispatch_table.pop(own, None)
@@ -133,16 +137,26 @@ def _replace(names: MutableMapping[str, Any], by_id: Mapping[int, type]) -> None
             names[name] = by_id[id(value)]
 
 
-def _set_children(accelerated: bool) -> None:
-    """Put the folder of `sitecustomize` on PYTHONPATH, or take it off."""
-    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    paths = [path for path in paths if path != CHILDREN]
-    if accelerated:
-        paths.insert(0, CHILDREN)
-    if paths:
-        os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    else:
-        os.environ.pop("PYTHONPATH", None)
+def _python_path() -> list[str]:
+    text = os.environ.get("PYTHONPATH", "")
+    return text.split(os.pathsep) if text else []
+
+
+def _set(name: str, value: str) -> None:
+    _environment[name] = os.environ.get(name), value
+    os.environ[name] = value
+
+
+def _restore_environment() -> None:
+    for name, (before, value) in _environment.items():
+        if os.environ.get(name) == value:
+            if before is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = before
+        elif name == "PYTHONPATH":  # someone else has changed it meanwhile
+            os.environ[name] = os.pathsep.join(p for p in _python_path() if p != CHILDREN)
+    _environment.clear()
 
 
 class _Finder(MetaPathFinder):

@@ -27,15 +27,16 @@ def own_class(cls: type) -> type:
 
 
 @cache
-def _defaults(cls: type) -> dict[str, Any]:
+def defaults(cls: type) -> dict[str, Any]:
+    """Return the parameters of a class with their defaults."""
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
     return {parameter.name: parameter.default for parameter in parameters}
 
 
 def added_parameters(cls: type) -> dict[str, Any]:
     """Return the parameters that scikit-learn's class lacks, with their defaults."""
-    own = _defaults(own_class(cls))
-    return {name: value for name, value in _defaults(cls).items() if name not in own}
+    own = defaults(own_class(cls))
+    return {name: value for name, value in defaults(cls).items() if name not in own}
 
 
 def beyond_scikit_learn(estimator: Any) -> list[str]:

@@ -18,7 +18,7 @@ import numpy as np
 from nnx.backends.errors import CheckpointError, NnxError
 from nnx.backends.reference.activations import Activation
 from nnx.checkpoint import ESTIMATOR_FORMAT, describe_activation, read_activation, write_whole
-from nnx.neural_network.conversion import PRIVATE, _defaults
+from nnx.neural_network.conversion import PRIVATE, defaults
 
 # Settings of a training run, of no use in a file: functions, data, and the device of a machine.
 _LEFT_OUT = ("callbacks", "validation", "device")
@@ -73,11 +73,11 @@ def restore(
         cls = getattr(neural_network, name)
         state = {key: _decode(value, tensors) for key, value in description["state"].items()}
         estimator = cls.__new__(cls)
-        vars(estimator).update({**_defaults(cls), **state, "device": device})
+        vars(estimator).update({**defaults(cls), **state, "device": device})
         _check(estimator)
     except KeyError as error:
         raise CheckpointError(f"{fspath(path)}: its description lacks {error}") from None
-    except (NnxError, ValueError, TypeError, AttributeError) as error:
+    except (NnxError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise CheckpointError(f"{fspath(path)}: {error}") from None
     return estimator
 

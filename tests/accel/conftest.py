@@ -18,7 +18,8 @@ def run(tmp_path: Path) -> Run:
     """Run Python with these arguments in `tmp_path`, on the CPU unless told otherwise."""
 
     def call(*arguments: str, input: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-        kept = {k: v for k, v in os.environ.items() if k not in ("NNX_ACCEL_LOG", "PYTHONPATH")}
+        dropped = ("NNX_ACCEL_LOG", "PYTHONPATH", "PYTHONSAFEPATH")
+        kept = {name: value for name, value in os.environ.items() if name not in dropped}
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=tmp_path,

@@ -70,12 +70,30 @@ def test_names_stand_for_nnx_s_classes_and_then_for_their_own_again(
     pickle.loads(pickle.dumps(own[0]()))
 
 
-def test_an_environment_that_was_set_before_is_set_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/a", "/b"]))
+@pytest.mark.parametrize("before", ["", "/a:/b", ":/a:", None])
+def test_an_environment_that_was_set_before_is_set_again(
+    before: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if before is not None:
+        monkeypatch.setenv("PYTHONPATH", before)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NNX_ACCEL_LOG", "./log")
     accel.install()
-    assert os.environ["PYTHONPATH"].split(os.pathsep)[1:] == ["/a", "/b"]
+    assert os.environ["PYTHONPATH"].startswith(patching.CHILDREN)
+    assert os.environ["PYTHONPATH"].endswith(before or "")
+    assert os.environ["NNX_ACCEL_LOG"] == str(tmp_path / "log")
     accel.uninstall()
-    assert os.environ["PYTHONPATH"] == os.pathsep.join(["/a", "/b"])
+    assert os.environ.get("PYTHONPATH") == before
+    assert os.environ["NNX_ACCEL_LOG"] == "./log"
+
+
+def test_what_others_put_on_the_path_meanwhile_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/a")
+    accel.install()
+    os.environ["PYTHONPATH"] = os.pathsep.join(["/new", os.environ["PYTHONPATH"]])
+    accel.uninstall()
+    assert os.environ["PYTHONPATH"] == os.pathsep.join(["/new", "/a"])
 
 
 def test_the_module_looks_as_if_its_own_loader_had_loaded_it(run: Run) -> None:
