@@ -75,6 +75,10 @@ class MissingDependencyError(NnxError, ImportError):
         self.package, self.extra = package, extra
 
 
+class DeviceWarning(UserWarning):
+    """A model asks for a device that is not here, and another one does the work."""
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
     """Return the error for an unknown `name`, with the nearest known one and the whole list."""
     names = sorted(known)

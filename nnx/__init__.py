@@ -32,7 +32,8 @@ from nnx.explain import StepReport, explain_step
 from nnx.history import History
 from nnx.initialisers import normal
 from nnx.layers import Dense, DenseCache, Layer, dense_backward, dense_forward, linear_backward
-from nnx.network import MLP, LogisticRegression, Network, load
+from nnx.loading import load
+from nnx.network import MLP, LogisticRegression, Network
 from nnx.optimizers import (
     LBFGS,
     Adam,

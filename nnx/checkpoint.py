@@ -22,6 +22,7 @@ from nnx.model import Model
 from nnx.precision import check_precision
 
 FORMAT = "nnx-network/1"
+ESTIMATOR_FORMAT = "nnx-estimator/1"  # what nnx.neural_network writes
 _WITH_ALPHA = {"leaky_relu": leaky_relu, "elu": elu}
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -86,7 +87,7 @@ def _describe_layer(layer: Layer) -> dict[str, Any]:
         return {
             "kind": "Dense",
             "units": int(layer.units),
-            "activation": _describe_activation(layer.g),
+            "activation": describe_activation(layer.g),
             "keep_prob": float(layer.keep_prob),
             "initialiser": initialiser,
         }
@@ -102,7 +103,8 @@ def _describe_layer(layer: Layer) -> dict[str, Any]:
     return {"kind": kind, **values}
 
 
-def _describe_activation(g: Activation) -> str | dict[str, Any]:
+def describe_activation(g: Activation) -> str | dict[str, Any]:
+    """Return an activation as JSON can hold it: its name, and alpha where it has one."""
     if g.builtin in _WITH_ALPHA:
         return {"name": g.name, "alpha": g.alpha}  # type: ignore[attr-defined]
     return g.name
@@ -124,20 +126,8 @@ def read(
     CheckpointError
         Names the file and what is wrong with it.
     """
-    from safetensors import SafetensorError, safe_open
-
+    description, parameters = open_file(path)
     try:
-        with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get("nnx")
-            parameters = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise CheckpointError(f"{os.fspath(path)}: there is no such file") from None
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{os.fspath(path)} is no safetensors file: {error}") from None
-    try:
-        if text is None:
-            raise CheckpointError("its metadata has no field 'nnx'; nnx did not write it")
-        description = json.loads(text)
         if description["format"] != FORMAT:
             raise CheckpointError(f"its format is {description['format']!r}, not {FORMAT!r}")
         settings = _settings(description, custom)
@@ -147,6 +137,37 @@ def read(
     except (NnxError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{os.fspath(path)}: {error}") from None
     return settings, parameters
+
+
+def open_file(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the description and the arrays by name of a file that nnx wrote.
+
+    Raises
+    ------
+    CheckpointError
+        Where it is no such file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get("nnx")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise CheckpointError(f"{os.fspath(path)}: there is no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{os.fspath(path)} is no safetensors file: {error}") from None
+    if text is None:
+        raise CheckpointError(
+            f"{os.fspath(path)}: its metadata has no field 'nnx'; nnx did not write it"
+        )
+    try:
+        description = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(f"{os.fspath(path)}: {error}") from None
+    if not isinstance(description, dict):
+        raise CheckpointError(f"{os.fspath(path)}: its description is no JSON object")
+    return description, arrays
 
 
 def _check_parameters(settings: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
@@ -190,16 +211,20 @@ def _read_layer(description: Mapping[str, Any], known: Mapping[str, Any]) -> Lay
         if not isinstance(layer, Layer):
             raise CheckpointError(f"custom {kind} is no nnx.Layer")
         return layer
-    activation = values["activation"]
-    if isinstance(activation, dict):
-        values["activation"] = _WITH_ALPHA[activation["name"]](activation["alpha"])
-    else:
-        values["activation"] = known.get(activation) or _find("activation", activation, ACTIVATIONS)
+    values["activation"] = read_activation(values["activation"], known)
     # The initialiser did its work when the network was made; one that is not known any more,
     # such as a lambda, is no reason to refuse the file.
     name = values["initialiser"]
     values["initialiser"] = known.get(name) if name in known else INITIALISERS.get(name)
     return Dense(**values)
+
+
+def read_activation(description: Any, known: Mapping[str, Any]) -> Activation:
+    """Return the activation that `describe_activation` described; `known` has one's own."""
+    if isinstance(description, dict):
+        return _WITH_ALPHA[description["name"]](description["alpha"])
+    found: Activation = known.get(description) or _find("activation", description, ACTIVATIONS)
+    return found
 
 
 def _find(kind: str, name: str, known: Mapping[str, Any]) -> Any:

@@ -1,9 +1,10 @@
-"""The errors of nnx; `NnxError` is the base class of all."""
+"""The errors of nnx; `NnxError` is the base class of all, `DeviceWarning` the one warning."""
 
 from nnx.backends.errors import (
     CheckpointError,
     DataError,
     DeviceError,
+    DeviceWarning,
     DTypeError,
     MissingDependencyError,
     NnxError,
@@ -18,6 +19,7 @@ __all__ = [
     "DTypeError",
     "DataError",
     "DeviceError",
+    "DeviceWarning",
     "MissingDependencyError",
     "NnxError",
     "OutOfMemoryError",

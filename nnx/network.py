@@ -16,6 +16,7 @@ from nnx.history import History
 from nnx.layers import Dense, Layer
 from nnx.memory import attempt
 from nnx.model import Model, on_its_device
+from nnx.onnx_graph import network_model
 from nnx.optimizers import LBFGS, Optimizer
 from nnx.settling import Settler, Sizes
 from nnx.summary import one_line, table
@@ -226,6 +227,19 @@ class Network(Model):
         The optimizer's state is not kept.
         """
         save(self, path)
+
+    def to_onnx(self, path: str | PathLike[str] | None = None) -> Any:
+        """Return the network as an ONNX model, and write it to `path` if one is given.
+
+        There rows are examples: input "X" (m, n_x), output "A" = A[L] transposed, (m, n_y). Needs
+        the extra `onnx`.
+
+        Raises
+        ------
+        DataError
+            For a layer or an activation of one's own.
+        """
+        return network_model(self, path)
 
 
 def load(

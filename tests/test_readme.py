@@ -7,7 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCKS = BLOCK.findall(README)
 
 
 def test_there_is_an_example_for_each_of_the_four_users() -> None:
@@ -23,7 +24,21 @@ def test_the_python_blocks_run(
     exec(compile(BLOCKS[number], f"README block {number}", "exec"), {"__name__": "readme"})
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_blocks_of_the_page_about_scikit_learn_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NNX_DEVICE", "cpu")
+    text = (ROOT / "docs" / "scikit-learn.md").read_text()
+    names = {"__name__": "page"}
+    for number, block in enumerate(BLOCK.findall(text)):
+        exec(compile(block, f"docs/scikit-learn.md block {number}", "exec"), names)
+    assert len(BLOCK.findall(text)) == 4
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/scikit-learn.md"]
+)
 def test_links_lead_somewhere(document: str) -> None:
     text = re.sub(r"^```.*?^```", "", (ROOT / document).read_text(), flags=re.DOTALL | re.MULTILINE)
     for target in re.findall(r"\]\(([^)#:]+)\)", text):

@@ -87,6 +87,14 @@ class Elementwise(Activation):
         """Return dZ = dA * g'."""
         return dA * self.derivative(xp, cache)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle nnx's own by name, since their formulas are lambdas."""
+        if self.builtin in ("leaky_relu", "elu"):
+            return {"leaky_relu": leaky_relu, "elu": elu}[self.builtin], (self.alpha,)
+        if self.builtin is not None:
+            return get_activation, (self.name,)
+        return super().__reduce_ex__(protocol)
+
 
 @dataclass(frozen=True)
 class Softmax(Activation):

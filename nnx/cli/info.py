@@ -36,6 +36,7 @@ LIBRARIES = (
     Library("SciPy", ("scipy",), ("lbfgs",), "sparse input, the L-BFGS optimizer"),
     Library("scikit-learn", ("scikit-learn",), ("sklearn",), "estimators, real data sets"),
     Library("matplotlib", ("matplotlib",), ("plot",), "pictures"),
+    Library("ONNX", ("onnx",), ("onnx",), "export"),
     Library("tqdm", ("tqdm",), ("progress",), "progress bars"),
     Library("threadpoolctl", ("threadpoolctl",), ("cli",), "threads of the BLAS, for records"),
     Library("pytest-benchmark", ("pytest-benchmark",), ("bench",), "the suites in benchmarks/"),

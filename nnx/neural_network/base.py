@@ -26,9 +26,11 @@ from nnx.layers import Dense
 from nnx.network import Network
 from nnx.neural_network import settings
 from nnx.neural_network.binding import Binding
+from nnx.neural_network.border import take_in
 from nnx.neural_network.examples import Examples
 from nnx.neural_network.lbfgs import WholeBatch
 from nnx.neural_network.plain import is_plain
+from nnx.neural_network.portable import Portable
 from nnx.neural_network.stochastic import Stepper, new_optimizer, train
 from nnx.neural_network.watching import Watcher
 
@@ -36,16 +38,12 @@ Array = Any
 _STOCHASTIC = ("sgd", "adam")
 
 
-class Perceptron:
+class Perceptron(Portable):
     """The part of both estimators that is nnx's."""
 
-    # What a fit leaves for the next one; nothing that is lost with a pickle.
+    # What a fit leaves for the next one (conversion.PRIVATE); nothing that is lost with a pickle.
     _binding: Binding | None = None
     _stepper: Stepper | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
-        return {k: v for k, v in state.items() if k not in ("_binding", "_stepper")}
 
     def _fit(
         self: Any, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False
@@ -198,7 +196,7 @@ class Perceptron:
         """The user's validation data, checked."""
         if self.validation is None:
             return None
-        X, y, *weights = self.validation
+        X, y, *weights = map(take_in, self.validation)
         X, y = validate_data(
             self,
             X,

@@ -10,11 +10,12 @@ from sklearn.neural_network._multilayer_perceptron import MLPRegressor as _Regre
 from sklearn.utils._param_validation import StrOptions
 
 from nnx.neural_network.base import Perceptron
+from nnx.neural_network.border import ClassifierArrays, RegressorArrays
 from nnx.neural_network.plain import binarize, is_plain
 from nnx.neural_network.settings import CONSTRAINTS
 
 
-class MLPClassifier(Perceptron, _Classifier):
+class MLPClassifier(ClassifierArrays, Perceptron, _Classifier):
     """Multi-layer perceptron classifier: `sklearn.neural_network.MLPClassifier`, trained by nnx.
 
     All parameters, attributes and methods are scikit-learn's, and so are the results: the same
@@ -137,7 +138,7 @@ class MLPClassifier(Perceptron, _Classifier):
         return checked
 
 
-class MLPRegressor(Perceptron, _Regressor):
+class MLPRegressor(RegressorArrays, Perceptron, _Regressor):
     """Multi-layer perceptron regressor: `sklearn.neural_network.MLPRegressor`, trained by nnx.
 
     All parameters, attributes and methods are scikit-learn's, and so are the results: the same

@@ -14,6 +14,7 @@ from scipy.sparse import issparse
 
 from nnx.descent import take_epoch
 from nnx.network import Network
+from nnx.neural_network.device_cache import CACHE
 from nnx.step import TrainingStep
 
 Array = Any
@@ -44,11 +45,16 @@ class Examples:
             else:
                 self._sparse = X.tocsr()
         if self._sparse is None:
-            self._X = self._columns(X)
+            self._X = self._kept_columns(X)
         if net.loss.target == "classes":
-            self._Y = net.backend.asarray(np.argmax(y, axis=1))
+            self._Y = CACHE.columns(net.backend, np.argmax(y, axis=1))
         else:
-            self._Y = self._columns(y)
+            self._Y = self._kept_columns(y)
+
+    def _kept_columns(self, rows: Array) -> Array:
+        """As `_columns`, for data that another fit may bring again."""
+        rows = np.ascontiguousarray(rows, dtype=self._net.dtype)
+        return CACHE.columns(self._net.backend, rows)
 
     def _columns(self, rows: Array) -> Array:
         """Rows (m, n) as columns (n, m) of the network's device and dtype."""

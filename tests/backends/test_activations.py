@@ -1,6 +1,7 @@
 """The reference activations against other closed forms, central differences and ±1e4 logits."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from nnx.backends import get_backend
 from nnx.backends.errors import DataError, UnknownNameError
 from nnx.backends.reference.activations import (
     ACTIVATIONS,
+    Activation,
     Elementwise,
     elu,
     get_activation,
@@ -312,3 +314,20 @@ def test_a_user_s_own_activation(xp, Z):
     assert cube.builtin is None
     assert_allclose(forward(xp, cube, Z), Z * Z * Z, rtol=1e-14)
     assert_allclose(backward(xp, cube, np.full_like(Z, 2.0), Z), 6 * Z * Z, rtol=1e-14)
+
+
+@pytest.mark.parametrize("g", [*ACTIVATIONS.values(), leaky_relu(0.3), elu(2.0)])
+def test_nnx_s_activations_can_be_pickled(g: Activation) -> None:
+    """Processes exchange estimators that hold them."""
+    again = pickle.loads(pickle.dumps(g))
+    assert type(again) is type(g)
+    assert (again.name, again.builtin, again.range) == (g.name, g.builtin, g.range)
+    Z = np.linspace(-2, 2, 9)[None, :]
+    assert_array_equal(again.forward(np, Z), g.forward(np, Z))
+
+
+def test_an_activation_of_one_s_own_is_pickled_as_python_does() -> None:
+    g = Elementwise("plain", np.negative, np.positive)
+    assert pickle.loads(pickle.dumps(g)) == g
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        pickle.dumps(Elementwise("own", lambda xp, Z: Z, lambda xp, A: A))
