@@ -20,7 +20,13 @@ from nnx.backends.cuda.launch import STRUCTS, blocks_for
 from nnx.backends.cuda.products import Planned, Product
 from nnx.backends.reference.activations import Activation
 from nnx.backends.reference.dropout import GOLDEN, MASK64, mix, threshold
-from nnx.backends.reference.losses import CategoricalCrossEntropy, Loss
+from nnx.backends.reference.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss
+from nnx.backends.reference.sklearn_losses import (
+    ClippedBinaryCrossEntropy,
+    ClippedCategoricalCrossEntropy,
+    HalfSquaredError,
+    PoissonDeviance,
+)
 from nnx.backends.reference.updates import AdamRule, MomentumRule, RMSpropRule, UpdateRule
 from nnx.graph_layout import Buffer, Layout, needs_scratch
 from nnx.layers import Dense
@@ -229,7 +235,9 @@ class GraphProgram:
 
     def _forward(self, rule: UpdateRule | None) -> list[Launch]:
         state, memory = self._views["state"], self.memory
-        scalars = [np.float64(x) for x in _corrections(rule)]
+        beta1, beta2, epsilon, decay = (np.float64(x) for x in _corrections(rule))
+        hat = int(isinstance(rule, AdamRule) and rule.epsilon_hat)
+        scalars = (beta1, beta2, epsilon, hat, decay)
         launches = [self._kernel("step_tick", 1, state, memory.scale, *scalars, PATIENCE)]
         if self._X is None:
             name, A = f"step_gather<{self._C}>", self._views["A0"]
@@ -319,13 +327,21 @@ class GraphProgram:
             target = "i64" if labels else _C_MASTER[self.model.dtype]
             targets = (T(1 - smoothing), T(smoothing / n))
             name = f"step_softmax<{self._C}, {target}>"
-            return self._kernel(name, blocks, *start, *targets, *end)
+            return self._kernel(name, blocks, *start, T(self._eps(loss)), *targets, *end)
         targets = (T(1 - smoothing), T(smoothing / 2))
-        each = T(1 if loss.target == "binary" else 1 / n)
+        summed = isinstance(loss, BinaryCrossEntropy | PoissonDeviance)
+        each = T(1 if summed else 1 / n)
+        steep = T(1) if isinstance(loss, HalfSquaredError) else each
         code = list(STRUCTS).index(g.builtin or "")
-        scalars = (code, T(_alpha(g)), T(_delta(loss)), *targets, each)
+        delta = _delta(loss) or self._eps(loss)
+        scalars = (code, T(_alpha(g)), T(delta), *targets, each, steep)
         name = f"step_loss<{self._C}, {step_kernels.LOSSES[type(loss)]}>"
         return self._kernel(name, blocks, *start, *scalars, *end)
+
+    def _eps(self, loss: Loss) -> float:
+        """Where the cost of a probability is clipped; 0 where it is not."""
+        clips = isinstance(loss, ClippedBinaryCrossEntropy | ClippedCategoricalCrossEntropy)
+        return float(np.finfo(self.model.dtype).eps) if clips else 0.0
 
     # -- backward -------------------------------------------------------------------------------
 

@@ -150,7 +150,9 @@ class Model:
 
         They lie on the network's device, or on that of `backend`.
         """
-        return FlatVector(self._specifications(), backend or self.backend, self.dtype, prefix)
+        multiple = self.backend.multiple
+        where = backend or self.backend
+        return FlatVector(self._specifications(), where, self.dtype, prefix, multiple)
 
     def _specifications(self) -> list[Mapping[str, Any]]:
         return [

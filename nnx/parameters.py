@@ -45,6 +45,8 @@ class FlatVector:
     dtype : str
     prefix : str
         "" for parameters, "d" for gradients.
+    multiple : int, optional
+        Rows and columns of matrices are rounded up to it; by default the backend's own.
 
     Attributes
     ----------
@@ -65,7 +67,9 @@ class FlatVector:
         backend: Backend,
         dtype: str,
         prefix: str = "",
+        multiple: int | None = None,
     ) -> None:
+        multiple = backend.multiple if multiple is None else multiple
         self.starts: tuple[dict[str, int], ...] = tuple({} for _ in layers)
         end = 0
         for penalised in (True, False):
@@ -73,13 +77,13 @@ class FlatVector:
                 for name, parameter in layer.items():
                     if parameter.penalised is penalised:
                         starts[name] = end
-                        end += round_up(_size(_padded(parameter, backend)), _ALIGN)
+                        end += round_up(_size(_padded(parameter, multiple)), _ALIGN)
             if penalised:
                 self.penalised = end
         self.flat = backend.zeros((end,), dtype)
 
         def view(start: int, parameter: Parameter) -> Array:
-            shape = _padded(parameter, backend)
+            shape = _padded(parameter, multiple)
             whole = backend.xp.reshape(self.flat[start : start + _size(shape)], shape)
             if shape == parameter.shape:
                 return whole
@@ -104,11 +108,11 @@ def round_up(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
 
 
-def _padded(parameter: Parameter, backend: Backend) -> tuple[int, ...]:
+def _padded(parameter: Parameter, multiple: int) -> tuple[int, ...]:
     """The shape that a parameter takes up: weight matrices are rounded up, columns b[l] are not."""
     if len(parameter.shape) != 2 or not parameter.penalised:
         return parameter.shape
-    return tuple(round_up(n, backend.multiple) for n in parameter.shape)
+    return tuple(round_up(n, multiple) for n in parameter.shape)
 
 
 def _size(shape: tuple[int, ...]) -> int:

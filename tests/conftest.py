@@ -2,10 +2,12 @@
 
 import os
 
+import numpy as np
 import pytest
 
 from nnx.backends import Backend, get_backend, register_backend
 from nnx.backends.cuda import why_unusable
+from nnx.backends.host import Memory
 
 
 def _strict(device: str) -> Backend:
@@ -39,6 +41,19 @@ def gpu_backend(request: pytest.FixtureRequest) -> Backend:
         backend: Backend = request.getfixturevalue("host_backend")
         return backend
     return get_backend("cuda:0")
+
+
+@pytest.fixture
+def may_wait(gpu_backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the host read numbers, as checks of the data do, and `fit` once an epoch."""
+    from host_gpu.arrays import ndarray
+
+    monkeypatch.setattr(ndarray, "__float__", lambda self: float(np.asarray(self)))
+    monkeypatch.setattr(ndarray, "__bool__", lambda self: bool(np.asarray(self)))
+    monkeypatch.setattr(ndarray, "__int__", lambda self: int(np.asarray(self)))
+    if not hasattr(type(gpu_backend).__init__.__globals__["cupy"], "get_default_memory_pool"):
+        # The host's CuPy has no pool, so nothing is known of its memory.
+        monkeypatch.setattr(type(gpu_backend), "memory", lambda self: Memory(0, 0, 0, None))
 
 
 @pytest.fixture(params=["cpu", "strict", pytest.param("cuda", marks=pytest.mark.gpu)])

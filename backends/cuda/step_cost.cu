@@ -16,15 +16,22 @@ struct Group {
   __device__ i64 rounds(i64 m) const { return (m + count - 1) / count; }
 };
 
+// A logarithm's cost between those of the probabilities 1 - eps and eps; NaN stays.
+template <class T> __device__ inline T clipped(T cost, T eps) {
+  if (eps == T(0)) return cost;
+  T low = -log1p(-eps), high = -log(eps);
+  return cost < low ? low : cost > high ? high : cost;
+}
+
 struct Larger { template <class T> __device__ T operator()(T a, T b) const { return maximum(a, b); } };
 struct Plus { template <class T> __device__ T operator()(T a, T b) const { return a + b; } };
 
 template <class C, class Y>
 __global__ void step_softmax(const State* s, const Scale* f, const typename Master<C>::T* Z,
                              const typename Master<C>::T* b, C* dZ, double* partial,
-                             unsigned* done, typename Master<C>::T keep,
-                             typename Master<C>::T rest, typename Master<C>::T share, i64 n,
-                             i64 ld, i64 m, i64 lanes) {
+                             unsigned* done, typename Master<C>::T eps,
+                             typename Master<C>::T keep, typename Master<C>::T rest,
+                             typename Master<C>::T share, i64 n, i64 ld, i64 m, i64 lanes) {
   typedef typename Master<C>::T T;
   Group group(lanes);
   const T* weights = (const T*)s->weights;
@@ -44,7 +51,7 @@ __global__ void step_softmax(const State* s, const Scale* f, const typename Mast
     T weight = weights ? weights[s->batch * m + j] : T(1), lse = log(sum), loss = 0;
     for (i64 i = group.lane; i < n; i += lanes) {
       T y = target<T>((const Y*)s->Y, n, i, source) * keep + rest, v = z[i] + b[i] - top;
-      loss += y * (lse - v);
+      loss += y * clipped(lse - v, eps);
       down(dZ[j * ld + i], (exp(v) / sum - y) * weight * factor);
     }
     for (i64 i = n + group.lane; i < ld; i += lanes) down(dZ[j * ld + i], T(0));
@@ -78,9 +85,26 @@ struct BinaryCrossEntropy {  // with the sigmoid
   template <class T> static __device__ T slope(T a, T y, T) { return a - y; }
 };
 
+struct ClippedBinaryCrossEntropy {  // delta is eps
+  static constexpr bool linked = true;
+  template <class T> static __device__ T loss(T, T z, T y, T eps) {
+    T rest = log1p(exp(-fabs(z))), yes = maximum(-z, T(0)) + rest, no = maximum(z, T(0)) + rest;
+    return y * clipped(yes, eps) + (T(1) - y) * clipped(no, eps);
+  }
+  template <class T> static __device__ T slope(T a, T y, T) { return a - y; }
+};
+
 struct Poisson {  // with the exponential
   static constexpr bool linked = true;
   template <class T> static __device__ T loss(T a, T z, T y, T) { return a - y * z; }
+  template <class T> static __device__ T slope(T a, T y, T) { return a - y; }
+};
+
+struct PoissonDeviance {  // with the exponential
+  static constexpr bool linked = true;
+  template <class T> static __device__ T loss(T a, T z, T y, T) {
+    return a - y * z + (y == T(0) ? T(0) : y * log(y) - y);
+  }
   template <class T> static __device__ T slope(T a, T y, T) { return a - y; }
 };
 
@@ -88,6 +112,12 @@ struct Squared {
   static constexpr bool linked = false;
   template <class T> static __device__ T loss(T a, T, T y, T) { return (a - y) * (a - y); }
   template <class T> static __device__ T slope(T a, T y, T) { return T(2) * (a - y); }
+};
+
+struct HalfSquared {  // its slope is not a mean over the outputs, see `steep`
+  static constexpr bool linked = false;
+  template <class T> static __device__ T loss(T a, T, T y, T) { return T(0.5) * (a - y) * (a - y); }
+  template <class T> static __device__ T slope(T a, T y, T) { return a - y; }
 };
 
 struct Absolute {
@@ -108,14 +138,14 @@ struct HuberLoss {
   }
 };
 
-// `each` is 1, or 1 / n where the loss is a mean over the outputs.
+// `each` is 1, or 1 / n where the loss is a mean over the outputs; `steep` the same for its slope.
 template <class C, class L>
 __global__ void step_loss(const State* s, const Scale* f, const typename Master<C>::T* Z,
                           const typename Master<C>::T* b, C* dZ, double* partial, unsigned* done,
                           i64 g, typename Master<C>::T alpha, typename Master<C>::T delta,
                           typename Master<C>::T keep, typename Master<C>::T rest,
-                          typename Master<C>::T each, typename Master<C>::T share, i64 n, i64 ld,
-                          i64 m, i64 lanes) {
+                          typename Master<C>::T each, typename Master<C>::T steep,
+                          typename Master<C>::T share, i64 n, i64 ld, i64 m, i64 lanes) {
   typedef typename Master<C>::T T;
   Group group(lanes);
   const T* weights = (const T*)s->weights;
@@ -128,7 +158,7 @@ __global__ void step_loss(const State* s, const Scale* f, const typename Master<
       T z = Z[j * ld + i] + b[i], wanted = y[i] * keep + rest;
       Slope<T> out = output(g, z, alpha);
       loss += L::loss(out.a, z, wanted, delta);
-      T d = L::slope(out.a, wanted, delta) * each * (L::linked ? T(1) : out.of_a);
+      T d = L::slope(out.a, wanted, delta) * steep * (L::linked ? T(1) : out.of_a);
       down(dZ[j * ld + i], d * weight * factor);
     }
     for (i64 i = n + group.lane; i < ld; i += lanes) down(dZ[j * ld + i], T(0));

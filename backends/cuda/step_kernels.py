@@ -17,6 +17,12 @@ from nnx.backends.reference.losses import (
     MeanSquaredError,
     Poisson,
 )
+from nnx.backends.reference.sklearn_losses import (
+    ClippedBinaryCrossEntropy,
+    ClippedCategoricalCrossEntropy,
+    HalfSquaredError,
+    PoissonDeviance,
+)
 from nnx.backends.reference.updates import (
     AdamRule,
     GradientDescentRule,
@@ -40,8 +46,11 @@ HOLDERS = {"float32": "float32", "float64": "float64", "float16": "float16", "bf
 
 LOSSES: dict[type[Loss], str] = {
     BinaryCrossEntropy: "BinaryCrossEntropy",
+    ClippedBinaryCrossEntropy: "ClippedBinaryCrossEntropy",
     Poisson: "Poisson",
+    PoissonDeviance: "PoissonDeviance",
     MeanSquaredError: "Squared",
+    HalfSquaredError: "HalfSquared",
     MeanAbsoluteError: "Absolute",
     Huber: "HuberLoss",
 }
@@ -51,7 +60,9 @@ RULES: dict[type[UpdateRule], str] = {
     RMSpropRule: "RMSprop",
     AdamRule: "Adam",
 }
-HAS_LOSS: tuple[type[Loss], ...] = (CategoricalCrossEntropy, *LOSSES)
+HAS_LOSS: tuple[type[Loss], ...] = (
+    CategoricalCrossEntropy, ClippedCategoricalCrossEntropy, *LOSSES,
+)  # fmt: skip
 
 STATE_BYTES, SCALE_BYTES = 256, 16
 SUM_BLOCKS = 1024  # at most, of a kernel that ends in a sum over its blocks

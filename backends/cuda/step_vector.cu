@@ -16,7 +16,7 @@ __global__ void step_begin(State* s, u64 X, u64 Y, u64 weights, u64 order, u64 r
 }
 
 __global__ void step_tick(State* s, Scale* f, double beta1, double beta2, double epsilon,
-                          double weight_decay, i64 patience) {
+                          i64 epsilon_hat, double weight_decay, i64 patience) {
   if (begin()) return;
   i64 t = ++s->t, batch = ++s->batch;
   if (f) {
@@ -34,7 +34,7 @@ __global__ void step_tick(State* s, Scale* f, double beta1, double beta2, double
   double rate = s->rates ? s->rates[batch] : s->rate;
   double root = sqrt(1 - pow(beta2, (double)t));
   s->step = rate * root / (1 - pow(beta1, (double)t));
-  s->epsilon = epsilon * root;
+  s->epsilon = epsilon_hat ? epsilon : epsilon * root;
   s->shrink = 1 - rate * weight_decay;
   s->clip = 1;
 }

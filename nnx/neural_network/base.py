@@ -83,7 +83,7 @@ class Perceptron(Portable):
         # Weights keep their dtype when they are trained on with data of another.
         dtype = self.coefs_[0].dtype if self.coefs_[0].dtype.char in "fd" else np.dtype("float64")
         key = (units, g, self.loss, self.out_activation_, self.alpha, self.dropout, str(dtype),
-               self.device)  # fmt: skip
+               self.device, self.precision)  # fmt: skip
         binding: Binding | None = self._binding
         if binding is None or binding.key != key:
             seed = int(self._random_state.randint(2**31 - 1)) if self.dropout > 0 else 0
@@ -98,6 +98,7 @@ class Perceptron(Portable):
                 loss=settings.nnx_loss(self.loss, self.out_activation_),
                 device=self.device,
                 dtype=str(dtype),
+                precision=self.precision,
                 l2=float(self.alpha),
                 seed=seed,
             )

@@ -80,11 +80,6 @@ def nnx_loss(loss: str, out_activation: str) -> Loss:
 
 def check_added(estimator: Any, *, incremental: bool) -> None:
     """Raise where the parameters that nnx adds cannot be had, or not together."""
-    if estimator.precision is not None:
-        raise DataError(
-            f"precision={estimator.precision!r} is not available; leave it at None, which computes "
-            "in the dtype of X"
-        )
     for callback in estimator.callbacks or ():
         if not callable(callback):
             raise DataError(f"a callback must be callable, got {callback!r}")

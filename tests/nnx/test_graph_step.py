@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 import nnx
 from nnx.backends import Backend
 from nnx.backends.cuda.step_kernels import first_scale
-from nnx.backends.host import Memory
+from nnx.backends.reference import sklearn_losses
 from nnx.backends.reference.activations import Elementwise, elu, leaky_relu
-from nnx.backends.reference.updates import GradientDescentRule
+from nnx.backends.reference.updates import AdamRule, GradientDescentRule
 from nnx.errors import DataError, DTypeError, ShapeError, UnknownNameError
 from nnx.graph_layout import Layout, step_bytes
 from nnx.graph_program import GraphProgram
@@ -39,6 +39,10 @@ OUTPUTS = [
     ("sigmoid", "mean_squared_error"),
     ("softmax", nnx.CategoricalCrossEntropy(label_smoothing=0.2)),
     ("sigmoid", nnx.BinaryCrossEntropy(label_smoothing=0.2)),
+    ("softmax", sklearn_losses.ClippedCategoricalCrossEntropy()),
+    ("sigmoid", sklearn_losses.ClippedBinaryCrossEntropy()),
+    ("identity", sklearn_losses.HalfSquaredError()),
+    ("exponential", sklearn_losses.PoissonDeviance()),
 ]
 OPTIMIZERS = [
     nnx.GradientDescent(0.01),
@@ -49,6 +53,7 @@ OPTIMIZERS = [
     nnx.AdamW(0.01, weight_decay=0.1),
     nnx.GradientDescent(0.01, clip_norm=0.05),
     nnx.Adam(0.01, clip_norm=0.5),
+    nnx.Optimizer(AdamRule(epsilon=0.1, epsilon_hat=True), 0.01),
 ]
 EPILOGUES = ["BIAS", "RELU_AUX_BIAS", "GELU_AUX_BIAS", "DRELU", "DRELU_BGRAD", "DGELU",
              "DGELU_BGRAD", "BGRADB"]  # fmt: skip
@@ -357,19 +362,6 @@ def test_a_rule_of_ones_own_moves_along_the_graphs_gradient(gpu_backend: Backend
     found, wanted = run_both(net, other, 20, optimizer, np.full(5, 0.1), gathered=True)
     assert found == pytest.approx(wanted, rel=1e-10)
     check_parameters(net, other, 1e-10)
-
-
-@pytest.fixture
-def may_wait(gpu_backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the host read numbers, as checks of the data do, and `fit` once an epoch."""
-    from host_gpu.arrays import ndarray
-
-    monkeypatch.setattr(ndarray, "__float__", lambda self: float(np.asarray(self)))
-    monkeypatch.setattr(ndarray, "__bool__", lambda self: bool(np.asarray(self)))
-    monkeypatch.setattr(ndarray, "__int__", lambda self: int(np.asarray(self)))
-    if not hasattr(type(gpu_backend).__init__.__globals__["cupy"], "get_default_memory_pool"):
-        # The host's CuPy has no pool, so nothing is known of its memory.
-        monkeypatch.setattr(type(gpu_backend), "memory", lambda self: Memory(0, 0, 0, None))
 
 
 @pytest.mark.usefixtures("may_wait")
