@@ -36,11 +36,14 @@ EXTRAS = {"bench": "fast,plot,sklearn,cli,bench", "dev": "dev"}
 # The parts of the GPU run: name, seconds it may take, arguments after `python -m`. In all less
 # than nine minutes, since GPU machines are often lent for ten.
 GPU_PARTS = (
-    ("tests", 200, ("pytest", "tests", "-m", "gpu", "--junitxml={out}/tests.xml")),
-    ("probe", 120, ("nnx.benchmarks.probe", "--out", "{out}")),
-    ("agreement", 60, ("nnx.benchmarks.agreement", "--out", "{out}")),
-    ("bench", 160, ("nnx.cli", "bench", "--device", "cpu", "--device", "cuda", "--out", "{out}")),
-)
+    ("tests", 170, ("pytest", "tests", "-m", "gpu", "--junitxml={out}/tests.xml")),
+    ("agreement", 40, ("nnx.benchmarks.agreement", "--out", "{out}")),
+    ("probe", 80, ("nnx.benchmarks.probe", "--out", "{out}")),
+    ("peers", 170, ("nnx.cli", "peers", "--device", "cuda", "--samples", "3", "--limit", "150",
+                    "--out", "{out}")),
+    ("bench", 80, ("nnx.cli", "bench", "--quick", "--device", "cpu", "--device", "cuda",
+                   "--out", "{out}")),
+)  # fmt: skip
 GPU_SECONDS = 540
 
 

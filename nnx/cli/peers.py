@@ -96,10 +96,10 @@ def peers(
         m, hidden = m or (64, 1024), hidden or (64,)
     cases: list[Case] = []
     for wanted in precisions:
-        for depth in layers or (1,):
-            cases += steps(m, hidden, depth, device, wanted)
         if whole_fits:
             cases += fits(device, wanted)[: 1 if quick else None]
+        for depth in layers or (1,):
+            cases += steps(m, hidden, depth, device, wanted)
     where = environment([device])
     # A file or a pipe has no width to keep to.
     console, found = Console(width=None if sys.stdout.isatty() else 180), []
@@ -108,7 +108,9 @@ def peers(
     except ImportError as error:
         raise MissingDependencyError("tqdm", "cli", "the progress bar of nnx peers") from error
     path = Path(out) / ("peers.json" if device == "cpu" else f"peers-{device}.json")
-    comparisons = compare(cases, here, samples=samples)
+    # A GPU's work leaves no threads behind that others would have to wait for.
+    rest = 0.25 if device == "cpu" else 0.02
+    comparisons = compare(cases, here, samples=samples, rest_seconds=rest)
     for comparison in tqdm(comparisons, total=len(cases), unit="case", leave=False):
         found.append(comparison)
         record = {

@@ -8,8 +8,7 @@ import pytest
 import nnx
 from nnx.backends import get_backend
 from nnx.backends.reference.activations import Elementwise, get_activation
-from nnx.evaluation import dense_outputs
-from nnx.inference import CompiledOutputs, compiled_outputs
+from nnx.inference import CompiledOutputs, compiled_outputs, dense_outputs
 
 CPU = get_backend("cpu")
 

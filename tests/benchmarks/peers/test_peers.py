@@ -140,4 +140,4 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) ->
     assert "missing: Keras" in text
     record = json.loads((tmp_path / "peers.json").read_text())
     assert record["schema"] == "nnx-peers/2"
-    assert [c["case"]["kind"] for c in record["comparisons"]] == ["step", "fit"]
+    assert [c["case"]["kind"] for c in record["comparisons"]] == ["fit", "step"]
