@@ -23,6 +23,7 @@ from nnx.backends.reference.updates import (
 
 Array = Any
 _ALIGN = 256  # bytes: whole cache lines, so that no two arrays share one and vectors do not cross
+_SHORT = 33  # with fewer units a column is worth moving before it is reduced
 _BLOCK = 16_384  # elements per block of an update: its few float32 blocks stay in a 1 MiB cache
 
 
@@ -86,9 +87,11 @@ class CpuBackend(Backend):
         elif activation.builtin == "tanh":
             np.tanh(linear, out=A)
         elif activation.builtin == "softmax" and A.size:
-            np.subtract(linear, np.maximum.reduce(linear, axis=0), out=A)
+            # NumPy reduces short columns one by one; rows, and a product with ones, go at once.
+            rows = np.ascontiguousarray(linear) if len(linear) < _SHORT else linear
+            np.subtract(linear, np.maximum.reduce(rows, axis=0), out=A)
             np.exp(A, out=A)
-            A /= np.add.reduce(A, axis=0)
+            A /= A.T @ np.ones(len(A), A.dtype)
         elif activation.builtin != "identity" or Z is not None:
             A[...] = activation.forward(np, linear)
         return A, Z

@@ -27,9 +27,13 @@ Layers = Sequence[tuple[Array, Array, Activation]]
 _CACHED_AT_ONCE, _LEAST_AT_ONCE = 1 << 18, 256
 _CACHED = 1 << 17  # numbers of the widest layer in a worker's block
 _MOST, _LEAST = 512, 64  # examples in a block
-# What NumPy does on an everyday machine, to foresee whether Numba is worth loading.
+# What NumPy does on an everyday machine.
 _FLOP_PER_SECOND, _ELEMENTS_PER_SECOND = 1e11, 2e8
-_SHORTEST = 2e-3  # seconds; what is shorter is over before a program is written
+_SHARED_SECONDS = 2e-4  # NumPy's; what is shorter is over before another worker wakes
+_COPIED_AT_ONCE = 1 << 18  # numbers of X
+_FEWEST = 16  # examples; with fewer each worker would read all weights for little work
+_MOST_PROGRAMS = 4  # kept for different numbers of examples
+_LONG = 0.5  # seconds for which Numba is worth loading, once compiled
 
 
 class CompiledOutputs:
@@ -52,9 +56,12 @@ class CompiledOutputs:
         self._layers = layers
         n = [layers[0][0].shape[1], *(W.shape[0] for W, _, _ in layers)]
         dtype = layers[0][0].dtype
-        workers = min(engine.count_workers(), m)
-        rows = max(_LEAST, min(_MOST, _CACHED // max(n[1:])))
-        rows = max(1, min(rows, m // workers))
+        shared = foresee(layers, m) > _SHARED_SECONDS
+        workers = min(engine.count_workers(), m) if shared else 1
+        most = max(_LEAST, min(_MOST, _CACHED // max(n[1:])))
+        # Blocks of one size that leave little over: what is left is computed with others once more.
+        launches = -(-m // (most * workers))
+        rows = min(-(-m // (launches * workers)), m // workers)
         self.m, constants = rows * workers, [0.0]
         self._buffers: list[Array] = []
         codes = []
@@ -118,54 +125,105 @@ def _keeping() -> tuple[int, ...]:
     return elementwise.GELU, elementwise.SILU
 
 
-def compiled_outputs(
-    backend: Backend, layers: Layers, X: Any, A_L: Array
-) -> CompiledOutputs | None:
-    """Return the program where it can be had and is worth it, for X (n_x, m) and its A[L]."""
-    m, n = A_L.shape[1], [layers[0][0].shape[1], *(W.shape[0] for W, _, _ in layers)]
-    if type(backend) is not CpuBackend or engine.why_unusable() is not None:
-        return None
+def foresee(layers: Layers, m: int) -> float:
+    """About the seconds that NumPy takes for m examples on an everyday machine."""
+    n = [layers[0][0].shape[1], *(W.shape[0] for W, _, _ in layers)]
     flop = 2 * m * sum(a * b for a, b in pairwise(n))
-    seconds = flop / _FLOP_PER_SECOND + m * sum(n[1:]) / _ELEMENTS_PER_SECOND
-    # With few examples each worker would read all weights for little work.
-    if not worth_loading(seconds) or seconds < _SHORTEST or m < _MOST:
-        return None
-    builtins = [g.builtin for _, _, g in layers]
-    from nnx.backends.engine import elementwise
+    return flop / _FLOP_PER_SECOND + m * sum(n[1:]) / _ELEMENTS_PER_SECOND
 
-    if any(name not in elementwise.CODES for name in builtins[:-1]):
-        return None
-    if builtins[-1] not in elementwise.CODES and builtins[-1] != "softmax":
+
+def compiled_outputs(backend: Backend, layers: Layers, A_L: Array) -> CompiledOutputs | None:
+    """Return the program that writes A[L] (n_y, m), or None where there can be none."""
+    m = A_L.shape[1]
+    if type(backend) is not CpuBackend or engine.why_unusable() is not None or m < _FEWEST:
         return None
     arrays = [array for W, b, _ in layers for array in (W, b)]
-    if any(array.dtype != A_L.dtype for array in (X, *arrays)) or not X.flags.f_contiguous:
+    if any(array.dtype != A_L.dtype for array in arrays):
         return None
     if not all(a.flags.c_contiguous or a.flags.f_contiguous for a in arrays):
+        return None
+    from nnx.backends.engine import elementwise
+
+    *hidden, output = (g.builtin for _, _, g in layers)
+    if any(g not in elementwise.CODES for g in hidden):
+        return None
+    if output not in elementwise.CODES and output != "softmax":
         return None
     return CompiledOutputs(layers, m)
 
 
-def dense_outputs(
-    backend: Backend, layers: Sequence[tuple[Array, Array, Activation]], X: Any, dtype: str
-) -> Array:
-    """A[L] (n_y, m) of dense layers (W[l], b[l], g[l]) for rows X (m, n_x) on the host.
+class DenseOutputs:
+    """A[L] of dense layers, for one array of examples after another.
 
-    Blocks of examples go to the device one by one. The same buffers serve all of them, so that
-    hidden activations stay in a cache and no memory grows with m.
+    Programs are kept, since one takes longer to write than a small network to run. Whether there
+    is one for a number of examples is decided when they first come: so the same X gives the same
+    A[L], bit for bit, whatever loads Numba meanwhile. Only after half a second spent on as many
+    examples it is decided anew.
+
+    Parameters
+    ----------
+    backend : Backend
+    layers : sequence of (W, b, activation)
+        W[l] (n, n_prev) and b[l] (n, 1) on the device. Their numbers may change in place.
+    dtype : str
+        Of the computation, and of W[l] and b[l].
     """
-    m, n_y = X.shape[0], layers[-1][0].shape[0]
-    A_L = backend.empty((n_y, m), dtype)
-    program = compiled_outputs(backend, layers, X.T, A_L)
-    if program is not None:
-        program(X.T, A_L)
+
+    def __init__(self, backend: Backend, layers: Layers, dtype: str) -> None:
+        self._backend, self._layers, self._dtype = backend, layers, dtype
+        self._programs: dict[int, CompiledOutputs | None] = {}
+        self._spent: dict[int, float] = {}
+
+    def __call__(self, X: Array) -> Array:
+        """Return A[L] (n_y, m) on the device for rows X (m, n_x) on the host."""
+        A_L = self._backend.empty((self._layers[-1][0].shape[0], X.shape[0]), self._dtype)
+        program = self._program(X, A_L)
+        if program is None:
+            self._through_primitives(X, A_L)
+        else:
+            self._through_program(program, X, A_L)
         return A_L
-    hidden = [W.shape[0] for W, _, _ in layers[:-1]]
-    width = min(m, max(_LEAST_AT_ONCE, _CACHED_AT_ONCE // max([*hidden, n_y])))
-    buffers = [backend.empty((n, width), dtype) for n in hidden]
-    for start in range(0, m, width):
-        rows = slice(start, min(start + width, m))
-        A = backend.asarray(X[rows], dtype).T
-        for (W, b, g), buffer in zip(layers, [*buffers, None], strict=True):
-            target = A_L[:, rows] if buffer is None else buffer[:, : rows.stop - rows.start]
-            A, _ = backend.dense_forward(W, b, A, g, A=target)
-    return A_L
+
+    def _program(self, X: Array, A_L: Array) -> CompiledOutputs | None:
+        m, known = X.shape[0], self._programs
+        if known.get(m) is None:
+            seconds = foresee(self._layers, m)
+            worth = self._spent[m] > _LONG if m in known else worth_loading(seconds)
+            while m not in known and len(known) >= _MOST_PROGRAMS:
+                forgotten = next(iter(known))
+                del known[forgotten], self._spent[forgotten]
+            self._spent[m] = self._spent.get(m, 0.0) + seconds
+            known[m] = compiled_outputs(self._backend, self._layers, A_L) if worth else None
+        return known[m]
+
+    def _through_program(self, program: CompiledOutputs, X: Array, A_L: Array) -> None:
+        """Run the program; rows that are not as it needs them are copied, some blocks at a time.
+
+        The blocks are those of rows that need no copy, so that the results are, too.
+        """
+        m, n_x = X.shape
+        if X.dtype.name == self._dtype and X.flags.c_contiguous:
+            program(X.T, A_L)
+            return
+        at_once = program.m * max(1, _COPIED_AT_ONCE // (program.m * n_x))
+        for start in range(0, m, at_once):
+            rows = slice(min(start, m - program.m), min(start + at_once, m))
+            program(np.ascontiguousarray(X[rows], self._dtype).T, A_L[:, rows])
+
+    def _through_primitives(self, X: Array, A_L: Array) -> None:
+        """Take blocks of examples to the device one by one.
+
+        The same buffers serve all blocks, so that hidden activations stay in a cache and no memory
+        grows with m.
+        """
+        m, backend = X.shape[0], self._backend
+        n = [W.shape[0] for W, _, _ in self._layers]
+        parts = -(-m // max(_LEAST_AT_ONCE, _CACHED_AT_ONCE // max(n)))
+        width = -(-m // parts)
+        buffers = [backend.empty((units, width), self._dtype) for units in n[:-1]]
+        for start in range(0, m, width):
+            rows = slice(start, min(start + width, m))
+            A = backend.asarray(X[rows], self._dtype).T
+            for (W, b, g), buffer in zip(self._layers, [*buffers, None], strict=True):
+                target = A_L[:, rows] if buffer is None else buffer[:, : rows.stop - rows.start]
+                A, _ = backend.dense_forward(W, b, A, g, A=target)

@@ -47,8 +47,13 @@ def seconds_to_load() -> float:
     """
     if "nnx.backends.engine.workers" in sys.modules:
         return _LOADED_SECONDS
-    cached = any((Path(__file__).parent / "__pycache__").glob("interpreter.run-*.nbi"))
-    return _CACHED_SECONDS if cached else _COMPILED_SECONDS
+    return _CACHED_SECONDS if _has_compiled_before() else _COMPILED_SECONDS
+
+
+@cache
+def _has_compiled_before() -> bool:
+    """Whether Numba's cache holds a program's code; looked up once, it is asked for often."""
+    return any((Path(__file__).parent / "__pycache__").glob("interpreter.run-*.nbi"))
 
 
 def forget_stale_code() -> None:

@@ -37,8 +37,9 @@ class Matrix(NamedTuple):
     def of(cls, array: Array) -> Matrix:
         """A C-ordered NumPy matrix."""
         rows, columns = array.shape
-        return cls(array.ctypes.data, rows, columns, array.strides[0] // array.itemsize,
-                   array.itemsize)  # fmt: skip
+        # From a single row nothing follows, and NumPy may say anything of the way to the next.
+        ld = columns if rows == 1 else array.strides[0] // array.itemsize
+        return cls(array.ctypes.data, rows, columns, ld, array.itemsize)
 
     def part(self, rows: slice = slice(None), columns: slice = slice(None)) -> Matrix:
         """Some of the rows and columns."""

@@ -12,7 +12,6 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
@@ -21,7 +20,6 @@ from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from nnx.backends import get_backend
-from nnx.inference import dense_outputs
 from nnx.layers import Dense
 from nnx.network import Network
 from nnx.neural_network import settings
@@ -29,6 +27,7 @@ from nnx.neural_network.binding import Binding
 from nnx.neural_network.border import take_in
 from nnx.neural_network.examples import Examples
 from nnx.neural_network.lbfgs import WholeBatch
+from nnx.neural_network.outputs import outputs_of
 from nnx.neural_network.plain import is_plain
 from nnx.neural_network.portable import Portable
 from nnx.neural_network.stochastic import Stepper, new_optimizer, train
@@ -247,21 +246,4 @@ class Perceptron(Portable):
     def _forward_pass_fast(self: Any, X: Any, check_input: bool = True) -> Array:
         if check_input and not is_plain(self, X, getattr(self, "n_features_in_", 0)):
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        backend = get_backend(self.device)
-        # What NumPy would compute in: whole numbers and float64 weights make float64.
-        kind = np.result_type(X.dtype, self.coefs_[0].dtype)
-        dtype = "float32" if kind.itemsize <= 4 and kind.kind == "f" else "float64"
-        hidden = settings.hidden_activations(self.activation, self.n_layers_ - 2)
-        g = [*hidden, settings.nnx_activation(self.out_activation_)]
-        layers = [
-            (backend.asarray(W.T, dtype), backend.asarray(b[:, None], dtype), each)
-            for W, b, each in zip(self.coefs_, self.intercepts_, g, strict=True)
-        ]
-        if issparse(X):
-            # What is sparse lies on the host, and its product is the smaller part to bring over.
-            Z = (X @ self.coefs_[0] + self.intercepts_[0]).astype(dtype, copy=False)
-            X = backend.to_numpy(g[0].forward(backend.xp, backend.asarray(Z.T))).T
-            layers = layers[1:]
-        if not layers:
-            return X
-        return backend.to_numpy(dense_outputs(backend, layers, X, dtype)).T
+        return outputs_of(self, X.dtype)(X)

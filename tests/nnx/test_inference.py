@@ -8,7 +8,7 @@ import pytest
 import nnx
 from nnx.backends import get_backend
 from nnx.backends.reference.activations import Elementwise, get_activation
-from nnx.inference import CompiledOutputs, compiled_outputs, dense_outputs
+from nnx.inference import CompiledOutputs, DenseOutputs, compiled_outputs
 
 CPU = get_backend("cpu")
 
@@ -37,12 +37,12 @@ def test_blocks_of_examples(m: int, output: str, hidden: str, dtype: str) -> Non
         program(X, A_L)
         rtol = 1e-5 if dtype == "float32" else 1e-12
         np.testing.assert_allclose(A_L, wanted, rtol=rtol, atol=rtol)
-        found = dense_outputs(CPU, layers, X.T, dtype)
+        found = DenseOutputs(CPU, layers, dtype)(X.T)
         np.testing.assert_allclose(found, wanted, rtol=rtol, atol=rtol)
 
 
 def test_no_hidden_layer_and_wide_ones() -> None:
-    for n in ([5, 2], [5, 3000, 2]):
+    for n in ([5, 2], [5, 3000, 2], [5, 1, 2]):
         net = nnx.MLP(n, device="cpu")
         X = np.random.default_rng(0).standard_normal((5, 700)).astype("float32", order="F")
         A_L = CPU.empty((2, 700))
@@ -59,20 +59,78 @@ def test_not_a_number_comes_through() -> None:
     np.testing.assert_array_equal(np.isnan(A_L).any(axis=0), np.arange(8) == 3)
 
 
-def test_what_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_compiled() -> None:
     net = nnx.MLP([4, 300, 2], device="cpu")
-    X = np.ones((4, 100_000), np.float32, order="F")
     A_L, layers = CPU.empty((2, 100_000)), layers_of(net)
-    monkeypatch.setattr("nnx.inference.worth_loading", lambda seconds: True)
-    assert compiled_outputs(CPU, layers, X, A_L) is not None
+    assert compiled_outputs(CPU, layers, A_L) is not None
     own = Elementwise("cube", lambda xp, Z: Z**3, lambda xp, Z: 3 * Z**2, "Z")
     for other in (own, get_activation("softmax")):
         changed = [(*layers[0][:2], other), layers[1]]
-        assert compiled_outputs(CPU, changed, X, A_L) is None
-    assert compiled_outputs(CPU, [layers[0], (*layers[1][:2], own)], X, A_L) is None
-    assert compiled_outputs(CPU, layers, np.ascontiguousarray(X), A_L) is None
-    assert compiled_outputs(CPU, layers, X.astype("float64"), A_L) is None
-    assert compiled_outputs(get_backend("strict"), layers, X, A_L) is None
-    assert compiled_outputs(CPU, layers, X[:, :10], A_L[:, :10]) is None
+        assert compiled_outputs(CPU, changed, A_L) is None
+    assert compiled_outputs(CPU, [layers[0], (*layers[1][:2], own)], A_L) is None
+    assert compiled_outputs(CPU, layers, A_L.astype("float64")) is None
+    assert compiled_outputs(get_backend("strict"), layers, A_L) is None
+    assert compiled_outputs(CPU, layers, A_L[:, :10]) is None
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_programs_are_kept(monkeypatch: pytest.MonkeyPatch, loaded: bool) -> None:
+    monkeypatch.setattr("nnx.inference.worth_loading", lambda seconds: loaded)
+    net = nnx.MLP([4, 30, 2], device="cpu")
+    outputs, rng = DenseOutputs(CPU, layers_of(net), "float32"), np.random.default_rng(0)
+    for m in (40, 50, 60, 70, 80, 40):
+        X = rng.standard_normal((m, 4), np.float32)
+        first = outputs(X)
+        np.testing.assert_allclose(first, net.forward(X.T)[0], rtol=1e-5, atol=1e-6)
+        # Loaded or not meanwhile, the same examples give the same bits.
+        monkeypatch.setattr("nnx.inference.worth_loading", lambda seconds: not loaded)
+        np.testing.assert_array_equal(outputs(X), first)
+        monkeypatch.setattr("nnx.inference.worth_loading", lambda seconds: loaded)
+    # What changes in place is seen.
+    net.parameters["W1"][...] *= 2
+    np.testing.assert_allclose(outputs(X), net.forward(X.T)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("m", [1, 7, 511, 513, 1025, 1347])
+def test_blocks_leave_little_over(m: int) -> None:
+    net = nnx.MLP([4, 30, 2], device="cpu")
+    program = CompiledOutputs(layers_of(net), m)
+    launches = -(-m // program.m)
+    assert program.m <= m <= launches * program.m
+    assert launches * program.m - m < max(4 * launches, program.m if launches > 1 else 0.1 * m + 2)
+
+
+def test_many_calls_are_worth_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nnx.inference.worth_loading", lambda seconds: False)
-    assert compiled_outputs(CPU, layers, X, A_L) is None
+    monkeypatch.setattr("nnx.inference._ELEMENTS_PER_SECOND", 1e4)
+    net = nnx.MLP([4, 30, 2], device="cpu")
+    outputs = DenseOutputs(CPU, layers_of(net), "float32")
+    X = np.ones((40, 4), np.float32)
+    made = [outputs._program(X, CPU.empty((2, 40))) is not None for _ in range(8)]
+    assert made == [False] * 4 + [True] * 4  # 40 * 32 elements a call: half a second after four
+    assert outputs._program(X, CPU.empty((2, 40))) is outputs._program(X, CPU.empty((2, 40)))
+
+
+@pytest.mark.parametrize("sizes", [[5, 8, 1], [5, 1, 1], [1, 8, 2]])
+def test_one_unit_in_columns(sizes: list[int]) -> None:
+    net = nnx.MLP(sizes, output="sigmoid", device="cpu")
+    X = np.random.default_rng(0).standard_normal((sizes[0], 40)).astype("float32", order="F")
+    # Strides of an axis of length one are free: here those of the transposed matrix.
+    layers = [(np.ascontiguousarray(W.T).T, b, g) for W, b, g in layers_of(net)]
+    A_L = CPU.empty((sizes[-1], 40))
+    CompiledOutputs(layers, 40)(X, A_L)
+    np.testing.assert_allclose(A_L, net.forward(X)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("at_once", [1, 2000, 1 << 18])
+@pytest.mark.parametrize("m", [40, 3001])
+def test_rows_of_any_order_and_dtype(monkeypatch: pytest.MonkeyPatch, m: int, at_once: int) -> None:
+    monkeypatch.setattr("nnx.inference.worth_loading", lambda seconds: True)
+    monkeypatch.setattr("nnx.inference._COPIED_AT_ONCE", at_once)
+    net = nnx.MLP([4, 30, 2], device="cpu")
+    outputs = DenseOutputs(CPU, layers_of(net), "float32")
+    X = np.random.default_rng(0).standard_normal((m, 4), np.float32)
+    wanted = outputs(X)
+    np.testing.assert_allclose(wanted, net.forward(X.T)[0], rtol=1e-5, atol=1e-6)
+    for other in (np.asfortranarray(X), X.astype("float64"), np.repeat(X, 2, axis=1)[:, ::2]):
+        np.testing.assert_array_equal(outputs(other), wanted)
