@@ -12,7 +12,8 @@ from rich.text import Text
 from nnx.benchmarks import Cell, Record, Settings, environment, sweep, write_record
 from nnx.benchmarks.environment import hardware_line
 from nnx.benchmarks.plots import TITLES, draw
-from nnx.benchmarks.settings import DTYPES, OPTIMIZERS, PASSES
+from nnx.benchmarks.settings import DTYPES, OPTIMIZERS, PARTS, PASSES
+from nnx.benchmarks.sweep import points
 from nnx.errors import DataError, MissingDependencyError
 
 _CAPTION = "examples / s, GFLOP/s, and share of the speed of the matrix products alone"
@@ -48,6 +49,7 @@ def _default(field: str) -> str:
 @_lists("layers", int, f"Numbers of hidden layers.  {_default('layers')}")
 @_lists("dtype", str, f"Of {', '.join(DTYPES)}.  {_default('dtypes')}")
 @_lists("pass", str, f"Of {', '.join(PASSES)}.  [default: all]")
+@_lists("parts", str, f"Of {', '.join(PARTS)}.  [default: all]")
 @click.option("--optimizer", help=f"Of {', '.join(OPTIMIZERS)}.  {_default('optimizer')}")
 @click.option("--samples", type=int, help=f"Samples of each cell.  {_default('samples')}")
 @click.option(
@@ -89,7 +91,7 @@ def bench(out: str, quick: bool, **options: Any) -> None:
 def _settings(quick: bool, options: dict[str, Any]) -> Settings:
     """Settings from the options that were given; the rest keeps its default."""
     names = {"device": "devices", "m": "m", "hidden": "hidden", "layers": "layers"}
-    names |= {"dtype": "dtypes", "pass": "passes"}
+    names |= {"dtype": "dtypes", "pass": "passes", "parts": "parts"}
     chosen: dict[str, Any] = {
         field: options[option] for option, field in names.items() if options[option]
     }
@@ -125,7 +127,7 @@ def _measure(settings: Settings) -> list[Cell]:
     except ImportError as error:
         raise MissingDependencyError("tqdm", "cli", "the progress bar of nnx bench") from error
     cells = []
-    with tqdm(total=len(settings.points()), unit="cell", leave=False) as bar:
+    with tqdm(total=len(points(settings)), unit="cell", leave=False) as bar:
         for cell in sweep(settings):
             cells.append(cell)
             bar.set_description(f"{cell.device} {cell.pass_}", refresh=False)
