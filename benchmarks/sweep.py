@@ -17,12 +17,11 @@ from nnx.benchmarks.cell import Cell
 from nnx.benchmarks.closer import closer_points
 from nnx.benchmarks.contender import Contenders, contenders_on
 from nnx.benchmarks.products import bytes_needed, flop
-from nnx.benchmarks.settings import DTYPES, Point, Settings
+from nnx.benchmarks.settings import CLOSER_SHARE, DTYPES, Point, Settings
 from nnx.benchmarks.timing import MINIMUM_SAMPLES, Sampling, alternate
 
 # Keep a margin for the allocator and for what the rest of the machine does.
 MEMORY_SHARE = 0.8
-_CLOSER_SHARE = 0.6  # of the time for all parts but the grid
 # Time that a cell takes whatever its size (building, calibrating), in FLOP for weighing.
 _CELL_FLOP = 2e8
 
@@ -35,7 +34,7 @@ def sweep(settings: Settings) -> Iterator[Cell]:
     """
     looks = (
         (_grid(settings), settings.budget_seconds),
-        (_closer(settings), settings.parts_seconds * _CLOSER_SHARE),
+        (_closer(settings), settings.parts_seconds * CLOSER_SHARE * len(settings.devices)),
     )
     spent = [0.0 for _ in looks]
     for number, device in enumerate(settings.devices):
@@ -46,6 +45,15 @@ def sweep(settings: Settings) -> Iterator[Cell]:
                 part = (budget - spent[look]) / (len(settings.devices) - number)
                 yield from _sweep_device(here, settings, contenders, begun + part)
                 spent[look] += time.perf_counter() - begun
+
+
+def measure_again(settings: Settings, cells: Sequence[Cell]) -> Iterator[Cell]:
+    """Measure these cells once more, in their order."""
+    for device in dict.fromkeys(cell.device for cell in cells):
+        with contenders_on(device, settings.optimizer, settings.seed) as contenders:
+            for cell in cells:
+                if cell.device == device:
+                    yield _measure(_point(cell), settings, contenders, settings.budget_seconds)
 
 
 def points(settings: Settings) -> list[Point]:
@@ -143,6 +151,10 @@ def _bytes(point: Point) -> int:
 def _weight(point: Point) -> float:
     """Share of the budget that a cell deserves, in FLOP."""
     return _CELL_FLOP + _flop(point) * (2 if point.dtype == "float64" else 1)
+
+
+def _point(cell: Cell) -> Point:
+    return Point(cell.device, cell.dtype, cell.pass_, cell.m, cell.n_h, cell.layers, part=cell.part)
 
 
 def _skipped(point: Point, reason: str) -> Cell:
