@@ -82,6 +82,7 @@ def _default(field: str) -> str:
 @click.pass_context
 def bench(
     context: click.Context,
+    /,
     out: str,
     quick: bool,
     compare: str | None,
