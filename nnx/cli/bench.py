@@ -19,7 +19,7 @@ from nnx.benchmarks import (
 )
 from nnx.benchmarks.finder import find, tasks
 from nnx.benchmarks.plots import draw
-from nnx.benchmarks.regress import SIGMAS, changes, check_amount, confirmed, differences
+from nnx.benchmarks.regress import SIGMAS, changes, check_amount, confirmed, differences, key
 from nnx.benchmarks.settings import DTYPES, OPTIMIZERS, PARTS, PASSES
 from nnx.benchmarks.sweep import measure_again, points
 from nnx.cli.bench_tables import show, show_findings, title
@@ -149,12 +149,8 @@ def _check_comparable(
     """Refuse a comparison that would tell nothing, before minutes are spent on it."""
     if new.exists() and old.samefile(new):
         raise DataError(f"--compare {old}: would be overwritten; choose another folder with --out")
-    known = {
-        (c.part, c.device, c.dtype, c.pass_, c.layers, c.n_h, c.m)
-        for c in before.cells
-        if c.measured
-    }
-    wanted = {(p.part, p.device, p.dtype, p.pass_, p.layers, p.n_h, p.m) for p in points(settings)}
+    known = {key(cell) for cell in before.cells if cell.measured}
+    wanted = {key(point) for point in points(settings)}
     if not known & wanted:
         raise DataError(f"--compare {old}: has none of the cells that are asked for here")
     if before.settings.get("optimizer") != settings.optimizer:
