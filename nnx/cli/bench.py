@@ -64,6 +64,11 @@ def _default(field: str) -> str:
 @click.option(
     "--budget", type=float, help=f"Seconds for the whole grid.  {_default('budget_seconds')}"
 )
+@click.option(
+    "--parts-budget",
+    type=float,
+    help=f"Seconds on each device for all parts but the grid.  {_default('parts_seconds')}",
+)
 @click.option("--out", default="bench-out", show_default=True, help="Folder for the results.")
 @click.option("--quick", is_flag=True, help="A small grid that takes seconds, to try it out.")
 @click.option(
@@ -173,6 +178,7 @@ def _settings(quick: bool, options: dict[str, Any]) -> Settings:
         field: options[option] for option, field in names.items() if options[option]
     }
     single = {"optimizer": "optimizer", "samples": "samples", "budget": "budget_seconds"}
+    single |= {"parts_budget": "parts_seconds"}
     chosen |= {
         field: options[option] for option, field in single.items() if options[option] is not None
     }
