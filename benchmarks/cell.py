@@ -11,6 +11,7 @@ import numpy as np
 
 Pass = Literal["forward", "backward", "step"]
 Order = Literal["network", "other"]
+Part = Literal["grid", "widths", "depth", "dtype"]
 
 NETWORK = "nnx"
 LIMITS: Mapping[Order, str] = {"network": "matmul_network_order", "other": "matmul_other_order"}
@@ -59,9 +60,13 @@ class Cell:
     bytes_needed : int
         Estimated memory of the cell.
     timings : Mapping[str, Timing]
-        "nnx", "matmul_network_order", "matmul_other_order"; empty for a skipped cell.
+        "nnx", "matmul_network_order", "matmul_other_order" (the latter not where a device has
+        one memory order); empty for a skipped cell.
     reason : str
         Why the cell was skipped; "" for a measured one.
+    part : str
+        Which part of a record it belongs to: the grid, or one of the closer looks at the width,
+        the depth and the dtype.
     """
 
     device: str
@@ -74,6 +79,7 @@ class Cell:
     bytes_needed: int
     timings: Mapping[str, Timing] = field(default_factory=dict)
     reason: str = ""
+    part: Part = "grid"
 
     @property
     def measured(self) -> bool:
@@ -88,8 +94,10 @@ class Cell:
     @property
     def limit_order(self) -> Order:
         """Memory order in which the bare matrix products were faster."""
-        network, other = (self.timings[LIMITS[order]].median for order in ("network", "other"))
-        return "network" if network <= other else "other"
+        known = {
+            order: self.timings[name] for order, name in LIMITS.items() if name in self.timings
+        }
+        return min(known, key=lambda order: known[order].median)
 
     @property
     def limit(self) -> Timing:
@@ -119,6 +127,7 @@ class Cell:
     def to_json(self) -> dict[str, Any]:
         """The cell as JSON, with the derived numbers for those who read the file."""
         plain: dict[str, Any] = {
+            "part": self.part,
             "device": self.device,
             "dtype": self.dtype,
             "pass": self.pass_,
