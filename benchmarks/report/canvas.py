@@ -1,0 +1,318 @@
+"""A chart, and how it becomes SVG for the page, SVG for itself, and PNG.
+
+One unit of a figure is one CSS pixel. A chart is drawn twice for the page: wide, with its
+panels side by side, and narrow, one below the other, so that a phone shows letters as large as
+a desk's screen does. Text stays text. On the page the colours are CSS variables, and so follow
+the reader's light or dark setting; in files of their own they are plain.
+
+matplotlib is imported when a chart is drawn, with the Agg and SVG canvases: no display is needed.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nnx.benchmarks.plots import MARKERS, PALETTE
+from nnx.benchmarks.report.wording import short
+from nnx.errors import MissingDependencyError
+
+WIDE, NARROW = 920, 358
+LETTERS = 12.5
+INK, MUTED, GRID, PAPER = "#1d2129", "#5a6270", "#e1e5ea", "#ffffff"
+# On dark paper the same hues, lighter; blue and sky blue stay apart in lightness.
+DARK_PALETTE = ("#4fa8e8", "#f0b23e", "#2cc79a", "#f07f4f", "#e5a3cb", "#a6dcfb", "#e9ecf1")
+DASHES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)))
+LIMIT: Mapping[str, Any] = {"linestyle": (0, (4, 2)), "linewidth": 1.3}
+FONTS = "DejaVu Sans"
+_HEIGHT = 300
+_MOST_TICKS = 7
+_RULES: Mapping[str, Any] = {
+    "font.family": [FONTS],
+    "font.size": LETTERS,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.titlesize": LETTERS + 0.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": LETTERS,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "axes.unicode_minus": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.9,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": LETTERS - 0.5,
+    "ytick.labelsize": LETTERS - 0.5,
+    "xtick.minor.visible": False,
+    "ytick.minor.visible": False,
+    "lines.linewidth": 2.0,
+    "lines.markersize": 6.0,
+    "legend.frameon": False,
+    "legend.fontsize": LETTERS,
+    "figure.facecolor": "none",
+    "figure.constrained_layout.use": True,
+    "svg.fonttype": "none",
+}
+VARIABLES: Mapping[str, str] = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--rule",
+    PAPER: "--paper",
+    **{colour.lower(): f"--series-{number}" for number, colour in enumerate(PALETTE)},
+}
+
+Draw = Callable[[Any, bool], None]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a curve looks: told apart by colour, by marker and, where it must be, by dashes."""
+
+    color: Any
+    marker: str = ""
+    linestyle: Any = "-"
+    fillstyle: str = "full"
+    linewidth: float = 2.0
+
+    def line(self) -> dict[str, Any]:
+        """The arguments of `Axes.plot`."""
+        marker = self.marker or "none"
+        return {
+            "color": self.color,
+            "marker": marker,
+            "linestyle": self.linestyle,
+            "linewidth": self.linewidth,
+            "fillstyle": self.fillstyle,
+            "markeredgewidth": 1.5 if self.fillstyle == "none" else 0.8,
+            "markeredgecolor": self.color if self.fillstyle == "none" else PAPER,
+        }
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: its title, and the function that draws into it (axes, wide)."""
+
+    title: str
+    draw: Draw
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure of the report.
+
+    Attributes
+    ----------
+    name : str
+        Its id on the page and the stem of its files.
+    title, caption : str
+        What it shows, and how to read it.
+    alt : str
+        The same for those who do not see it: what is drawn, and what it comes to, in numbers.
+    panels : sequence of Panel
+    legend : sequence of (str, Mark)
+        Entries below the panels.
+    columns : int
+        Panels side by side when wide.
+    height : int
+        Of a row of panels, in pixels.
+    share : str
+        Which axes all panels have in common: "both", "x", "y" or "".
+    legend_when_wide : bool
+        Whether the wide form needs the legend, too (curves may carry their names there).
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    panels: Sequence[Panel]
+    legend: Sequence[tuple[str, Mark]] = field(default_factory=tuple)
+    columns: int = 3
+    height: int = _HEIGHT
+    share: str = "both"
+    legend_when_wide: bool = True
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart, drawn: SVG for the page (wide and narrow), and the contents of its files."""
+
+    chart: Chart
+    wide: str
+    narrow: str
+    svg: bytes
+    png: bytes
+
+
+def picture(chart: Chart) -> Picture:
+    """Draw `chart` in all its forms."""
+    try:
+        from matplotlib import rc_context
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+    except ImportError as error:
+        raise MissingDependencyError("matplotlib", "report", "the report") from error
+    with rc_context({**_RULES, "svg.hashsalt": chart.name}):
+        wide, narrow = _figure(chart, True), _figure(chart, False)
+        plain = _svg(wide)
+        inline = _for_page(plain, f"{chart.name}-w")
+        small = _for_page(_svg(narrow), f"{chart.name}-n")
+        wide.set_facecolor(PAPER)
+        FigureCanvasAgg(wide)
+        buffer = io.BytesIO()
+        wide.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
+    file = plain.replace("font: ", "font-kerning: normal; font: ")
+    return Picture(chart, inline, small, file.encode(), buffer.getvalue())
+
+
+def _figure(chart: Chart, wide: bool) -> Any:
+    """Lay the panels out and have them drawn."""
+    from matplotlib.figure import Figure
+
+    count = len(chart.panels)
+    columns = min(chart.columns, count) if wide else 1
+    rows = -(-count // columns)
+    width = WIDE if wide else NARROW
+    entries = chart.legend if chart.legend_when_wide or not wide else ()
+    longest = max((len(label) for label, _ in entries), default=0)
+    across = max(1, min(len(entries), int(width / (longest * 7.4 + 46)))) if entries else 1
+    high = rows * chart.height + (24 * -(-len(entries) // across) if entries else 0)
+    figure = Figure(figsize=(width / 72, high / 72), dpi=72, layout="constrained")
+    figure.get_layout_engine().set(w_pad=6 / 72, h_pad=6 / 72, wspace=0.03, hspace=0.04)
+    axes = figure.subplots(
+        rows, columns, squeeze=False,
+        sharex=chart.share in ("both", "x"), sharey=chart.share in ("both", "y"),
+    )  # fmt: skip
+    for panel, one in zip(chart.panels, axes.flat, strict=False):
+        if panel.title:
+            one.set_title(panel.title, pad=8)
+        panel.draw(one, wide)
+    for unused in axes.flat[count:]:
+        unused.remove()
+    for number, one in enumerate(axes.flat[:count]):
+        # What all panels share is written once, unless nothing stands below.
+        if chart.share in ("both", "x") and number + columns < count:
+            one.set_xlabel("")
+        elif chart.share in ("both", "x"):
+            one.tick_params(labelbottom=True)
+        if chart.share in ("both", "y") and number % columns:
+            one.set_ylabel("")
+    if entries:
+        from matplotlib.lines import Line2D
+
+        handles = [Line2D([], [], **mark.line()) for _, mark in entries]
+        figure.legend(
+            handles, [label for label, _ in entries], loc="outside lower center", ncols=across,
+            handlelength=2.2, columnspacing=1.4,
+        )  # fmt: skip
+    return figure
+
+
+def _svg(figure: Any) -> str:
+    """SVG of a figure, from its root element on."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    FigureCanvasSVG(figure)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _for_page(svg: str, prefix: str) -> str:
+    """SVG ready to stand in HTML: unique ids, size in pixels, colours and letters of the page."""
+    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}-", svg)
+    svg = re.sub(r'(<svg [^>]*?)width="([\d.]+)pt" height="([\d.]+)pt"', r"\1", svg, count=1)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"| version="1.1"', "", svg)
+    svg = svg.replace("xlink:href", "href").replace(f"'{FONTS}'", "var(--letters)")
+
+    def themed(match: re.Match[str]) -> str:
+        colour = match[0].lower()
+        return f"var({VARIABLES[colour]}, {colour})" if colour in VARIABLES else colour
+
+    # Only in style attributes: text may hold a "#", too.
+    def style(match: re.Match[str]) -> str:
+        return re.sub(r"#[0-9a-fA-F]{6}\b", themed, match[0])
+
+    return re.sub(r'style="[^"]*"', style, svg).replace("<svg ", '<svg aria-hidden="true" ', 1)
+
+
+def mark(number: int, total: int = 1) -> Mark:
+    """The look of curve `number` of `total`."""
+    if total <= len(PALETTE):
+        return Mark(PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)])
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    color = to_hex(colormaps["viridis"](0.1 + 0.75 * number / (total - 1)))
+    return Mark(color, MARKERS[number % len(MARKERS)])
+
+
+def scale_of_counts(axis: Any, values: Sequence[int], most: int = _MOST_TICKS) -> None:
+    """Make an axis logarithmic and tick the counts that were measured, or every k-th of many."""
+    (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log", base=2)
+    chosen = sorted(set(values))
+    ticks = chosen[:: -(-len(chosen) // most)]
+    axis.set_ticks(ticks, [short(value) for value in ticks])
+    axis.set_ticks([], minor=True)
+
+
+def logarithmic(axis: Any, label: Callable[[float], str], least: float = 0.9) -> None:
+    """Make an axis logarithmic with ticks at 1, 2, 5, as dense as the range needs; call it last.
+
+    `least` is the smallest range in decades that the axis shows.
+    """
+    import math
+
+    (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
+    low, high = sorted(axis.get_view_interval())
+    missing = least - math.log10(high / low)
+    if missing > 0:
+        low, high = low / 10 ** (missing / 2), high * 10 ** (missing / 2)
+    decades = math.log10(high / low)
+    steps = (1, 2, 5) if decades < 2.2 else (1, 3) if decades < 3.2 else (1,)
+    stride = max(1, round(decades / 7))
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [
+        step * 10.0**power
+        for power in powers
+        if not power % stride
+        for step in steps
+        if low * 0.999 <= step * 10.0**power <= high * 1.001
+    ]
+    axis.set_ticks(ticks, [label(tick) for tick in ticks])
+    axis.set_ticks([], minor=True)
+    (axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim)(low, high)
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Move labels apart vertically as little as it takes to leave `gap` between each two."""
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    placed = [heights[index] for index in order]
+    for _ in range(200):
+        moved = False
+        for lower in range(len(placed) - 1):
+            lack = gap - (placed[lower + 1] - placed[lower])
+            if lack > 1e-9:
+                placed[lower] -= lack / 2
+                placed[lower + 1] += lack / 2
+                moved = True
+        if not moved:
+            break
+    result = [0.0] * len(heights)
+    for position, index in enumerate(order):
+        result[index] = placed[position]
+    return result
