@@ -11,6 +11,7 @@ import numpy as np
 
 Pass = Literal["forward", "backward", "step"]
 Order = Literal["network", "other"]
+Part = Literal["grid", "widths", "depth", "dtype"]
 
 NETWORK = "nnx"
 LIMITS: Mapping[Order, str] = {"network": "matmul_network_order", "other": "matmul_other_order"}
@@ -62,6 +63,9 @@ class Cell:
         "nnx", "matmul_network_order", "matmul_other_order"; empty for a skipped cell.
     reason : str
         Why the cell was skipped; "" for a measured one.
+    part : str
+        Which part of a record it belongs to: the grid, or one of the closer looks at the width,
+        the depth and the dtype.
     """
 
     device: str
@@ -74,6 +78,7 @@ class Cell:
     bytes_needed: int
     timings: Mapping[str, Timing] = field(default_factory=dict)
     reason: str = ""
+    part: Part = "grid"
 
     @property
     def measured(self) -> bool:
@@ -119,6 +124,7 @@ class Cell:
     def to_json(self) -> dict[str, Any]:
         """The cell as JSON, with the derived numbers for those who read the file."""
         plain: dict[str, Any] = {
+            "part": self.part,
             "device": self.device,
             "dtype": self.dtype,
             "pass": self.pass_,

@@ -48,7 +48,7 @@ def draw(record: Record, folder: str | Path, stem: str = "throughput") -> list[P
     MissingDependencyError
         When matplotlib is not installed.
     """
-    measured = [cell for cell in record.cells if cell.measured]
+    measured = [cell for cell in record.part("grid") if cell.measured]
     if not measured:
         raise DataError("nothing to draw: no cell was measured")
     groups: dict[tuple[str, int], list[Cell]] = {}

@@ -1,18 +1,22 @@
-"""The JSON record of a sweep, "nnx-bench/1": written whole or not at all, checked when read."""
+"""The JSON record of `nnx bench`, "nnx-bench/2": written whole or not at all, checked when read.
+
+The first form, "nnx-bench/1", had the grid alone; it can still be read.
+"""
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from nnx.benchmarks.cell import LIMITS, NETWORK, Cell, Pass, Timing
+from nnx.benchmarks.cell import LIMITS, NETWORK, Cell, Part, Pass, Timing
+from nnx.benchmarks.fields import Field, read_json
+from nnx.benchmarks.findings import Findings
 from nnx.benchmarks.settings import Settings
 from nnx.errors import DataError
 
-SCHEMA = "nnx-bench/1"
+SCHEMA, FIRST_SCHEMA = "nnx-bench/2", "nnx-bench/1"
 
 
 @dataclass(frozen=True)
@@ -26,19 +30,34 @@ class Record:
     environment : Mapping[str, Any]
         What `environment` told when the sweep ran.
     cells : Sequence[Cell]
-        Every cell of the grid, measured or skipped.
+        Every cell of every part, measured or skipped.
+    findings : Findings
+        What was measured beside the cells; empty for an "nnx-bench/1".
+    seconds : float or None
+        How long the measuring took; None where the file does not tell.
     """
 
     settings: Mapping[str, Any]
     environment: Mapping[str, Any]
     cells: Sequence[Cell]
+    findings: Findings = field(default_factory=Findings)
+    seconds: float | None = None
 
     @classmethod
     def of(
-        cls, settings: Settings, environment: Mapping[str, Any], cells: Sequence[Cell]
+        cls,
+        settings: Settings,
+        environment: Mapping[str, Any],
+        cells: Sequence[Cell],
+        findings: Findings | None = None,
+        seconds: float | None = None,
     ) -> "Record":
-        """Make the record of a sweep that has just run."""
-        return cls(asdict(settings), environment, tuple(cells))
+        """Make the record of what has just been measured."""
+        return cls(asdict(settings), environment, tuple(cells), findings or Findings(), seconds)
+
+    def part(self, name: Part) -> tuple[Cell, ...]:
+        """The cells of one part: "grid", "widths", "depth" or "dtype"."""
+        return tuple(cell for cell in self.cells if cell.part == name)
 
 
 def write_record(record: Record, path: str | Path) -> Path:
@@ -50,6 +69,8 @@ def write_record(record: Record, path: str | Path) -> Path:
             "settings": record.settings,
             "environment": record.environment,
             "cells": [cell.to_json() for cell in record.cells],
+            **record.findings.to_json(),
+            "times": {"seconds": record.seconds},
         },
     )
 
@@ -62,20 +83,17 @@ def read_record(path: str | Path) -> Record:
     DataError
         When the file is not such a record, naming the file and the field at fault.
     """
-    try:
-        plain = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: not whole JSON (truncated or another file?): {error}") from error
-    top = _Field(str(path), "", plain)
+    top = read_json(path)
     schema = top.get("schema", str)
-    if schema.value != SCHEMA:
-        raise schema.error(f"wanted {SCHEMA!r}, got {schema.value!r}")
+    if schema.value not in (SCHEMA, FIRST_SCHEMA):
+        raise schema.error(f"wanted {SCHEMA!r} or {FIRST_SCHEMA!r}, got {schema.value!r}")
+    first = schema.value == FIRST_SCHEMA
     return Record(
         settings=top.get("settings", dict).value,
         environment=top.get("environment", dict).value,
-        cells=tuple(_read_cell(cell) for cell in top.get("cells", list).items()),
+        cells=tuple(_read_cell(cell, first) for cell in top.get("cells", list).items()),
+        findings=Findings() if first else Findings.read(top),
+        seconds=None if first else _read_seconds(top.get("times", dict)),
     )
 
 
@@ -109,57 +127,11 @@ def write_whole(path: str | Path, data: bytes) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class _Field:
-    """A value of the file with the way to it, for errors that name both."""
-
-    file: str
-    name: str
-    value: Any
-
-    def error(self, problem: str) -> DataError:
-        """Make the error about this field."""
-        return DataError(f"{self.file}: {self.name or 'the file'}: {problem}")
-
-    def get(self, key: str, kind: type) -> "_Field":
-        """Return the member `key`, which must be there and of this kind."""
-        if not isinstance(self.value, dict):
-            raise self.error(f"wanted an object, got {self.value!r:.60}")
-        name = f"{self.name}.{key}" if self.name else key
-        if key not in self.value:
-            raise _Field(self.file, name, None).error("is missing")
-        return _Field(self.file, name, self.value[key]).of_kind(kind)
-
-    def of_kind(self, kind: type) -> "_Field":
-        """Return this field if its value is of `kind`; an int is a float too, a bool neither."""
-        kinds = (int, float) if kind is float else kind
-        if not isinstance(self.value, kinds) or isinstance(self.value, bool):
-            raise self.error(f"wanted {kind.__name__}, got {self.value!r:.60}")
-        return self
-
-    def items(self) -> "list[_Field]":
-        """List the members of a list."""
-        return [
-            _Field(self.file, f"{self.name}[{index}]", item)
-            for index, item in enumerate(self.value)
-        ]
-
-    def count(self, key: str) -> int:
-        """Return the member `key`, a whole number from 1 on."""
-        found = self.get(key, int)
-        if found.value < 1:
-            raise found.error(f"wanted a number from 1 on, got {found.value}")
-        return int(found.value)
-
-    def text(self, key: str, among: Sequence[str] = ()) -> str:
-        """Return the member `key`, a string, one of `among` where that is given."""
-        found = self.get(key, str)
-        if among and found.value not in among:
-            raise found.error(f"wanted one of {', '.join(among)}, got {found.value!r}")
-        return str(found.value)
+def _read_seconds(times: Field) -> float | None:
+    return None if times.maybe("seconds", float) is None else times.positive("seconds")
 
 
-def _read_cell(cell: _Field) -> Cell:
+def _read_cell(cell: Field, first: bool) -> Cell:
     """Read one cell; the derived numbers in the file are for people and are computed anew."""
     measured = cell.text("status", ("measured", "skipped")) == "measured"
     timings = {}
@@ -177,18 +149,12 @@ def _read_cell(cell: _Field) -> Cell:
         layers=cell.count("layers"),
         flop=cell.count("flop"),
         bytes_needed=cell.count("bytes_needed"),
+        part="grid" if first else cast(Part, cell.text("part", get_args(Part))),
         timings=timings,
         reason="" if measured else cell.text("reason"),
     )
 
 
-def _read_timing(timing: _Field) -> Timing:
+def _read_timing(timing: Field) -> Timing:
     """Read the samples of one contender: positive, finite, at least one."""
-    samples = timing.get("seconds_per_call", list)
-    if not samples.value:
-        raise samples.error("wanted at least one sample, got none")
-    for sample in samples.items():
-        value = sample.of_kind(float).value
-        if not (math.isfinite(value) and value > 0):
-            raise sample.error(f"wanted seconds above 0, got {value!r}")
-    return Timing(timing.count("repeats"), tuple(map(float, samples.value)))
+    return Timing(timing.count("repeats"), timing.samples("seconds_per_call"))

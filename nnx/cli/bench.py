@@ -144,7 +144,7 @@ def _pictures(record: Record, folder: Path) -> list[str]:
 def show(record: Record, console: Console) -> None:
     """Print a table for each device, dtype, depth and pass, then what was skipped and why."""
     groups: dict[tuple[str, int, int, str], list[Cell]] = {}
-    for cell in record.cells:
+    for cell in record.part("grid"):
         device, pass_ = record.settings["devices"].index(cell.device), list(TITLES)
         key = device, pass_.index(cell.pass_), cell.layers, cell.dtype
         groups.setdefault(key, []).append(cell)
