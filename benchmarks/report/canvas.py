@@ -11,8 +11,9 @@ matplotlib is imported when a chart is drawn, with the Agg and SVG canvases: no 
 from __future__ import annotations
 
 import io
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,6 +101,14 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Axis:
+    """A label with its unit, and what scales and ticks the axis once all is drawn."""
+
+    label: str
+    scale: Callable[[Any], None]
+
+
+@dataclass(frozen=True)
 class Panel:
     """One pair of axes: its title, and the function that draws into it (axes, wide)."""
 
@@ -119,6 +128,7 @@ class Chart:
         What it shows, and how to read it.
     alt : str
         The same for those who do not see it: what is drawn, and what it comes to, in numbers.
+    x, y : Axis
     panels : sequence of Panel
     legend : sequence of (str, Mark)
         Entries below the panels.
@@ -136,6 +146,8 @@ class Chart:
     title: str
     caption: str
     alt: str
+    x: Axis
+    y: Axis
     panels: Sequence[Panel]
     legend: Sequence[tuple[str, Mark]] = field(default_factory=tuple)
     columns: int = 3
@@ -184,8 +196,7 @@ def _figure(chart: Chart, wide: bool) -> Any:
     rows = -(-count // columns)
     width = WIDE if wide else NARROW
     entries = chart.legend if chart.legend_when_wide or not wide else ()
-    longest = max((len(label) for label, _ in entries), default=0)
-    across = max(1, min(len(entries), int(width / (longest * 7.4 + 46)))) if entries else 1
+    across = _across([label for label, _ in entries], width)
     high = rows * chart.height + (24 * -(-len(entries) // across) if entries else 0)
     figure = Figure(figsize=(width / 72, high / 72), dpi=72, layout="constrained")
     figure.get_layout_engine().set(w_pad=6 / 72, h_pad=6 / 72, wspace=0.03, hspace=0.04)
@@ -193,20 +204,21 @@ def _figure(chart: Chart, wide: bool) -> Any:
         rows, columns, squeeze=False,
         sharex=chart.share in ("both", "x"), sharey=chart.share in ("both", "y"),
     )  # fmt: skip
-    for panel, one in zip(chart.panels, axes.flat, strict=False):
+    shown = list(axes.flat[:count])
+    for panel, one in zip(chart.panels, shown, strict=True):
         if panel.title:
             one.set_title(panel.title, pad=8)
         panel.draw(one, wide)
     for unused in axes.flat[count:]:
         unused.remove()
-    for number, one in enumerate(axes.flat[:count]):
-        # What all panels share is written once, unless nothing stands below.
-        if chart.share in ("both", "x") and number + columns < count:
-            one.set_xlabel("")
-        elif chart.share in ("both", "x"):
-            one.tick_params(labelbottom=True)
-        if chart.share in ("both", "y") and number % columns:
-            one.set_ylabel("")
+    for number, one in enumerate(shown):
+        chart.x.scale(one.xaxis)
+        chart.y.scale(one.yaxis)
+        # What panels share is written once, at the bottom and at the left.
+        x_below = chart.share in ("both", "x") and number + columns < count
+        one.set_xlabel("" if x_below else chart.x.label)
+        one.tick_params(labelbottom=not x_below)
+        one.set_ylabel("" if chart.share in ("both", "y") and number % columns else chart.y.label)
     if entries:
         from matplotlib.lines import Line2D
 
@@ -216,6 +228,14 @@ def _figure(chart: Chart, wide: bool) -> Any:
             handlelength=2.2, columnspacing=1.4,
         )  # fmt: skip
     return figure
+
+
+def _across(labels: Sequence[str], width: int) -> int:
+    """How many entries of a legend fit side by side."""
+    need = [7.4 * len(label) + 46 for label in labels]
+    if not need:
+        return 1
+    return len(need) if sum(need) <= width else max(1, int(width / max(need)))
 
 
 def _svg(figure: Any) -> str:
@@ -261,27 +281,25 @@ def mark(number: int, total: int = 1) -> Mark:
     return Mark(color, MARKERS[number % len(MARKERS)])
 
 
-def scale_of_counts(axis: Any, values: Sequence[int], most: int = _MOST_TICKS) -> None:
+def counts(values: Iterable[int], axis: Any) -> None:
     """Make an axis logarithmic and tick the counts that were measured, or every k-th of many."""
-    (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log", base=2)
+    _set(axis, "scale", "log", base=2)
     chosen = sorted(set(values))
+    most = _MOST_TICKS if axis.axis_name == "x" else 2 * _MOST_TICKS
     ticks = chosen[:: -(-len(chosen) // most)]
     axis.set_ticks(ticks, [short(value) for value in ticks])
     axis.set_ticks([], minor=True)
 
 
-def logarithmic(axis: Any, label: Callable[[float], str], least: float = 0.9) -> None:
-    """Make an axis logarithmic with ticks at 1, 2, 5, as dense as the range needs; call it last.
+def logarithmic(label: Callable[[float], str], axis: Any, least: float = 0.9) -> None:
+    """Make an axis logarithmic with ticks at 1, 2, 5, as dense as the range needs.
 
     `least` is the smallest range in decades that the axis shows.
     """
-    import math
-
-    (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
+    _set(axis, "scale", "log")
     low, high = sorted(axis.get_view_interval())
-    missing = least - math.log10(high / low)
-    if missing > 0:
-        low, high = low / 10 ** (missing / 2), high * 10 ** (missing / 2)
+    missing = max(0.0, least - math.log10(high / low))
+    low, high = low / 10 ** (missing / 2), high * 10 ** (missing / 2)
     decades = math.log10(high / low)
     steps = (1, 2, 5) if decades < 2.2 else (1, 3) if decades < 3.2 else (1,)
     stride = max(1, round(decades / 7))
@@ -295,7 +313,31 @@ def logarithmic(axis: Any, label: Callable[[float], str], least: float = 0.9) ->
     ]
     axis.set_ticks(ticks, [label(tick) for tick in ticks])
     axis.set_ticks([], minor=True)
-    (axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim)(low, high)
+    _set(axis, "lim", low, high)
+
+
+def linear(label: Callable[[float], str], axis: Any, least: float | None = None) -> None:
+    """Label the ticks of a linear axis; `least` is where it begins, where that is given."""
+    if least is not None:
+        _set(axis, "lim", least, None)
+    axis.set_major_formatter(lambda value, _: label(value))
+
+
+def steps(values: Sequence[int], axis: Any) -> None:
+    """Give each of the values a place of equal width, as in a map of cells."""
+    axis.set_ticks(range(len(values)), [f"{value:,}" for value in values])
+    _set(axis, "lim", -0.5, len(values) - 0.5)
+
+
+def named(names: Sequence[str], axis: Any) -> None:
+    """Give each of the names a place of equal width, as in a chart of bars."""
+    axis.set_ticks(range(len(names)), names)
+    _set(axis, "lim", -0.6, len(names) - 0.4)
+
+
+def _set(axis: Any, what: str, *values: Any, **options: Any) -> None:
+    """Call set_xscale, set_ylim and the like, whichever axis it is."""
+    getattr(axis.axes, f"set_{axis.axis_name}{what}")(*values, **options)
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
