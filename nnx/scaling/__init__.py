@@ -17,7 +17,8 @@ from nnx.scaling.consequences import (
     overtakes,
 )
 from nnx.scaling.joint_law import JointLaw, fit_joint_law
-from nnx.scaling.power_law import HeldOut, PowerLaw, fit_power_law
+from nnx.scaling.law import HeldOut
+from nnx.scaling.power_law import PowerLaw, fit_power_law
 
 __all__ = [
     "BestSize",
