@@ -19,6 +19,8 @@ _READERS: Mapping[str, tuple[str, Callable[[str | Path], Any]]] = {
     SCHEMA: ("bench", read_record),
     FIRST_SCHEMA: ("bench", read_record),
     PEERS: ("peers", read_peers),
+    "nnx-scale/1": ("scale", read_json),
+    "nnx-teacher-law/1": ("laws", read_json),
 }
 KINDS = ("scale", "bench", "laws", "peers")
 COMMANDS: Mapping[str, tuple[str, str]] = {

@@ -1,0 +1,244 @@
+"""The lecture's figure from measurements: performance over the amount of data; its sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from nnx.benchmarks.report.canvas import (
+    INK,
+    Axis,
+    Chart,
+    Mark,
+    Panel,
+    counts,
+    linear,
+    logarithmic,
+    spread,
+)
+from nnx.benchmarks.report.study import Point, Study, short_name
+from nnx.benchmarks.report.wording import count, figures, listed, seconds
+
+DATA_LABEL = "m (training examples)"
+
+
+def charts(studies: Sequence[Study]) -> Iterator[Chart]:
+    """The lecture's figure, a chart for each task."""
+    for number, (task, same) in enumerate(by_task(studies).items()):
+        ending = "" if number == 0 else f"-{same[0].task['name']}"
+        yield _performance(task, same, ending)
+
+
+def by_task(studies: Sequence[Study]) -> dict[str, list[Study]]:
+    """Studies of the same task together, by its title."""
+    found: dict[str, list[Study]] = {}
+    for study in studies:
+        found.setdefault(study.task["title"], []).append(study)
+    return found
+
+
+def legend(studies: Sequence[Study]) -> list[tuple[str, Mark]]:
+    """An entry for each contender, the largest network first, as the curves end."""
+    looks: dict[str, Mark] = {}
+    for study in studies:
+        for name in [*reversed(study.networks), *study.traditional]:
+            looks.setdefault(study.name(name), study.looks[name])
+    return list(looks.items())
+
+
+def _performance(task: str, studies: Sequence[Study], ending: str) -> Chart:
+    first = studies[0]
+    if first.classifies:
+        y = Axis("accuracy on the test part (%)", partial(linear, lambda value: f"{value:.0f}"))
+        title = "Accuracy over the amount of data"
+    else:
+        y = Axis("test mean squared error (up is better)", _upside_down)
+        title = "Error over the amount of data, best at the top"
+    seeds = max(study.seeds() for study in studies)
+    repeats = f"; band: from the worst to the best of {seeds} seeds" if seeds > 1 else ""
+    alone = len(studies) == 1
+    return Chart(
+        f"performance{ending}",
+        f"{title}: {task}",
+        f"The lecture's sketch, measured. Each point: the mean test result at that m{repeats}. "
+        f"{first.task['note']}".strip(),
+        " ".join(_curve_words(study) for study in studies),
+        Axis(DATA_LABEL, partial(counts, [m for study in studies for m in study.all_m])),
+        y,
+        [
+            Panel(study.source.label, partial(_draw_performance, study, alone))
+            for study in studies
+        ],
+        legend=legend(studies),
+        columns=2,
+        height=460 if alone else 360,
+        legend_when_wide=not alone,
+    )
+
+
+def _upside_down(axis: Any) -> None:
+    logarithmic(figures, axis)
+    axis.set_inverted(True)
+
+
+def _curve_words(study: Study) -> str:
+    """Every curve in numbers, from its first to its last point."""
+    words = [
+        f"{study.name(name)}: from {study.quality(points[0].mean)} at m = {count(points[0].m)} "
+        f"to {study.quality(points[-1].mean)} at m = {count(points[-1].m)}"
+        for name, points in reversed(study.curves.items())
+    ]
+    what = "Accuracy" if study.classifies else "Mean squared error"
+    label = f", {study.source.label}" if study.source.label else ""
+    return f"{what} against the number of training examples{label}. {'; '.join(words)}."
+
+
+def _draw_performance(study: Study, labelled: bool, axes: Any, wide: bool) -> None:
+    def height(error: float) -> float:
+        return 100 * (1 - error) if study.classifies else error
+
+    ends, names = [], []
+    for name, points in study.curves.items():
+        look, m = study.looks[name], [point.m for point in points]
+        low, high = [height(p.high) for p in points], [height(p.low) for p in points]
+        axes.fill_between(m, low, high, color=look.color, alpha=0.16, linewidth=0)
+        axes.plot(m, [height(point.mean) for point in points], **look.line())
+        ends.append((m[-1], height(points[-1].mean)))
+        names.append(name)
+    if not (labelled and wide):
+        return
+    # Names beside the curves' ends, moved apart where they would touch.
+    bottom, top = axes.get_ylim()
+    if not study.classifies:
+        axes.set_yscale("log")
+        return _labels_in_legend(axes, study)
+    places = spread([end[1] for end in ends], (top - bottom) / 22)
+    right = max(m for m, _ in ends)
+    for name, (m, end), place in zip(names, ends, places, strict=True):
+        axes.annotate(
+            study.name(name), (m, end), (right * 1.35, place), annotation_clip=False, va="center",
+            color=INK, arrowprops={"arrowstyle": "-", "color": study.looks[name].color, "lw": 1.2},
+        )  # fmt: skip
+    return None
+
+
+def _labels_in_legend(axes: Any, study: Study) -> None:
+    """A legend inside the axes, where curves do not end apart."""
+    for name in [*reversed(study.networks), *study.traditional]:
+        axes.plot([], [], label=study.name(name), **study.looks[name].line())
+    axes.legend(loc="best")
+
+
+# -- in words -------------------------------------------------------------------------------------
+
+
+def headline(study: Study) -> str:
+    """What the study shows at the largest m, in one sentence."""
+    m = study.all_m[-1]
+    there = {name: point for name in study.curves if (point := study.at(name, m))}
+    networks = [name for name in study.networks if name in there]
+    traditional = [name for name in study.traditional if name in there]
+
+    def says(name: str) -> str:
+        return f"the {short_name(name, study.networks)} {study.quality(there[name].mean)}"
+
+    metric = "of the test examples right" if study.classifies else "mean squared error on the test part"
+    words = [says(name) for name in reversed(networks)]
+    if traditional:
+        best = min(traditional, key=lambda name: there[name].mean)
+        words.append(f"the best traditional algorithm ({best}) {study.quality(there[best].mean)}")
+    lead = "has" if study.classifies else "is left with"
+    start, *others = words
+    start = start.replace(" network ", f" network {lead} ", 1) if networks else start
+    sentence = f"With {count(m)} examples {start} {metric}"
+    return f"{sentence}, {listed(others)}." if others else f"{sentence}."
+
+
+def order_at_the_ends(study: Study) -> list[str]:
+    """Whether size decides at the largest m, and whether it does at the smallest."""
+    first, last = study.all_m[0], study.all_m[-1]
+    return [_order(study, last), _order(study, first)] if first != last else [_order(study, last)]
+
+
+def _order(study: Study, m: int) -> str:
+    there = {name: point for name in study.curves if (point := study.at(name, m))}
+    networks = [name for name in study.networks if name in there]
+    ranked = sorted(there, key=lambda name: there[name].mean)
+    by_size = list(reversed(networks))
+    at = f"At m = {count(m)}"
+    in_order = [name for name in ranked if name in networks] == by_size
+    apart = all(_apart(there[a], there[b]) for a, b in zip(by_size, by_size[1:], strict=False))
+    beaten = [name for name in study.traditional if name in there]
+    ahead = all(there[by_size[0]].mean < there[name].mean for name in beaten) if by_size else False
+    if in_order and apart and ahead and len(by_size) > 1:
+        others = " and of every traditional algorithm" if beaten else ""
+        return f"{at} size decides: each network is ahead of the smaller ones{others}, whichever seed."
+    if in_order and ahead and len(by_size) > 1:
+        others = " and the largest is ahead of every traditional algorithm" if beaten else ""
+        return f"{at} the networks stand in the order of their size{others}, though seeds overlap."
+    leader, *rest = ranked
+    close = [name for name in rest if not _apart(there[leader], there[name])]
+    word = short_name(leader, study.networks)
+    if close:
+        return (
+            f"{at} there is no clear order: {listed([word, *(short_name(n, study.networks) for n in close)])} "
+            "overlap between seeds."
+        )
+    return f"{at} the {word} leads ({study.quality(there[leader].mean)}), not the order of size."
+
+
+def _apart(better: Point, worse: Point) -> bool:
+    """Whether every seed of one is better than every seed of the other."""
+    return better.high < worse.low
+
+
+# -- what it costs --------------------------------------------------------------------------------
+
+
+def cost_charts(studies: Sequence[Study]) -> Iterator[Chart]:
+    """Error over the time of training: what accuracy costs on this machine."""
+    timed = [study for study in studies if _times(study)]
+    if not timed:
+        return
+    best = [min(((e, t, n) for n, t, e in _times(study)), key=lambda x: x[0]) for study in timed]
+    words = [
+        f"{study.source.label or study.task['title']}: least error {study.quality(error)}"
+        f"{' right' if study.classifies else ''} by {study.name(name)} in {seconds(took)}"
+        for study, (error, took, name) in zip(timed, best, strict=True)
+    ]
+    yield Chart(
+        "cost",
+        "Test error over training time",
+        "Each point is one run (one m, one seed), with the time that it took on this machine, the "
+        "search for its learning rate left out. Down and to the left is better.",
+        f"Test error against seconds of training, both logarithmic. {'. '.join(words)}.",
+        Axis("time of the run (s)", partial(logarithmic, figures)),
+        Axis(f"test {timed[0].task['metric']}", partial(logarithmic, _error_label(timed[0]))),
+        [Panel(study.source.label, partial(_draw_cost, study)) for study in timed],
+        legend=legend(timed),
+        columns=2,
+        height=340,
+    )
+
+
+def _error_label(study: Study) -> Any:
+    return (lambda value: f"{100 * value:.3g} %") if study.classifies else figures
+
+
+def _times(study: Study) -> list[tuple[str, float, float]]:
+    """(contender, seconds, error) of every cell that is done and was timed."""
+    times = study.plain["times"].get("cells") or []
+    return [
+        (cell["contender"], float(took), float(cell["test_error"]))
+        for cell, took in zip(study.plain["cells"], times, strict=False)
+        if cell["status"] == "done" and took and cell["test_error"] > 0
+    ]
+
+
+def _draw_cost(study: Study, axes: Any, wide: bool) -> None:
+    for name, look in study.looks.items():
+        some = [(took, error) for contender, took, error in _times(study) if contender == name]
+        if some:
+            line = {**look.line(), "linestyle": "none", "alpha": 0.85}
+            axes.plot(*zip(*some, strict=True), **line)
