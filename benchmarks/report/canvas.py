@@ -13,15 +13,15 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nnx.benchmarks.plots import MARKERS, PALETTE
 from nnx.benchmarks.report.wording import short
 from nnx.errors import MissingDependencyError
 
-WIDE, NARROW = 920, 358
+WIDE, HALF, NARROW = 920, 430, 358
 LETTERS = 12.5
 INK, MUTED, GRID, PAPER = "#1d2129", "#5a6270", "#e1e5ea", "#ffffff"
 # On dark paper the same hues, lighter; blue and sky blue stay apart in lightness.
@@ -88,15 +88,16 @@ class Mark:
 
     def line(self) -> dict[str, Any]:
         """The arguments of `Axes.plot`."""
-        marker = self.marker or "none"
+        # Rings and crosses are lines; a full marker has an edge that keeps it apart from others.
+        drawn, marker = self.fillstyle == "none" or self.marker == "x", self.marker or "none"
         return {
             "color": self.color,
             "marker": marker,
             "linestyle": self.linestyle,
             "linewidth": self.linewidth,
             "fillstyle": self.fillstyle,
-            "markeredgewidth": 1.5 if self.fillstyle == "none" else 0.8,
-            "markeredgecolor": self.color if self.fillstyle == "none" else PAPER,
+            "markeredgewidth": 2.0 if drawn else 0.8,
+            "markeredgecolor": self.color if drawn else PAPER,
         }
 
 
@@ -140,6 +141,8 @@ class Chart:
         Which axes all panels have in common: "both", "x", "y" or "".
     legend_when_wide : bool
         Whether the wide form needs the legend, too (curves may carry their names there).
+    half : bool
+        Whether two such charts may stand side by side.
     """
 
     name: str
@@ -154,6 +157,7 @@ class Chart:
     height: int = _HEIGHT
     share: str = "both"
     legend_when_wide: bool = True
+    half: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,8 @@ def picture(chart: Chart) -> Picture:
     except ImportError as error:
         raise MissingDependencyError("matplotlib", "report", "the report") from error
     with rc_context({**_RULES, "svg.hashsalt": chart.name}):
-        wide, narrow = _figure(chart, True), _figure(chart, False)
+        wide = _figure(chart, HALF if chart.half else WIDE)
+        narrow = _figure(chart, NARROW)
         plain = _svg(wide)
         inline = _for_page(plain, f"{chart.name}-w")
         small = _for_page(_svg(narrow), f"{chart.name}-n")
@@ -183,18 +188,34 @@ def picture(chart: Chart) -> Picture:
         FigureCanvasAgg(wide)
         buffer = io.BytesIO()
         wide.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
-    file = plain.replace("font: ", "font-kerning: normal; font: ")
-    return Picture(chart, inline, small, file.encode(), buffer.getvalue())
+    return Picture(chart, inline, small, plain.encode(), buffer.getvalue())
 
 
-def _figure(chart: Chart, wide: bool) -> Any:
+def paired(charts: Iterable[Chart]) -> Iterator[Chart]:
+    """The charts, of which only those stay halves that have another half beside them."""
+    waiting: Chart | None = None
+    for chart in charts:
+        if waiting and chart.half:
+            yield waiting
+            yield chart
+            waiting = None
+            continue
+        if waiting:
+            yield replace(waiting, half=False)
+        waiting = chart if chart.half else None
+        if not chart.half:
+            yield chart
+    if waiting:
+        yield replace(waiting, half=False)
+
+
+def _figure(chart: Chart, width: int) -> Any:
     """Lay the panels out and have them drawn."""
     from matplotlib.figure import Figure
 
-    count = len(chart.panels)
+    wide, count = width == WIDE, len(chart.panels)
     columns = min(chart.columns, count) if wide else 1
     rows = -(-count // columns)
-    width = WIDE if wide else NARROW
     entries = chart.legend if chart.legend_when_wide or not wide else ()
     across = _across([label for label, _ in entries], width)
     high = rows * chart.height + (24 * -(-len(entries) // across) if entries else 0)

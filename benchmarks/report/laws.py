@@ -26,7 +26,7 @@ from nnx.benchmarks.report.canvas import (
 from nnx.benchmarks.report.learning import DATA_LABEL, by_task, legend
 from nnx.benchmarks.report.sources import Source
 from nnx.benchmarks.report.study import Study
-from nnx.benchmarks.report.wording import count, figures, listed, percent
+from nnx.benchmarks.report.wording import count, figures, listed, percent, trimmed
 
 FIT = ("fitted law", Mark(MUTED, linewidth=1.4))
 BEYOND = ("its continuation", Mark(MUTED, **LIMIT))
@@ -46,7 +46,7 @@ def charts(studies: Sequence[Study], teachers: Sequence[Source]) -> Iterator[Cha
 
 
 def _percent_or_number(study: Study) -> Any:
-    return (lambda value: f"{100 * value:.3g} %") if study.classifies else figures
+    return (lambda value: f"{100 * value:.3g} %") if study.classifies else trimmed
 
 
 def law_words(law: Mapping[str, Any]) -> str:
@@ -80,14 +80,17 @@ def _over_data(studies: Sequence[Study], ending: str) -> Chart:
     ]
     return Chart(
         f"law-data{ending}",
-        f"Test {studies[0].task['metric']} over m, with ε(m) = α m^β + γ",
+        f"Test {studies[0].task['metric']} over m, with ε(m) = α·mᵝ + γ",
         "Points: the mean over the seeds; bars: from the best to the worst seed. On these "
         "logarithmic axes a power law is a straight line that bends towards its floor γ. The "
         "ringed point was held out: the law was fitted without it, and the cross is what it "
         "predicted there.",
         f"Test error against the number of training examples, both logarithmic. {'; '.join(words)}.",
         Axis(DATA_LABEL, partial(counts, [m for study in studies for m in study.all_m])),
-        Axis(f"test {studies[0].task['metric']}", partial(logarithmic, _percent_or_number(studies[0]))),
+        Axis(
+            f"test {studies[0].task['metric']}",
+            partial(logarithmic, _percent_or_number(studies[0])),
+        ),
         [Panel(study.source.label, partial(_draw_over_data, study)) for study in studies],
         legend=[*legend(studies), FIT, BEYOND, HELD_OUT, PREDICTED],
         columns=2,
@@ -160,7 +163,9 @@ def _over_size(studies: Sequence[Study], ending: str) -> Iterator[Chart]:
         f"Test error against the number of parameters N, both logarithmic, a curve for m = "
         f"{listed(map(count, chosen))}. {'; '.join(words)}.",
         Axis("N (parameters)", partial(counts, sizes)),
-        Axis(f"test {fitted[0].task['metric']}", partial(logarithmic, _percent_or_number(fitted[0]))),
+        Axis(
+            f"test {fitted[0].task['metric']}", partial(logarithmic, _percent_or_number(fitted[0]))
+        ),
         [Panel(s.source.label, partial(_draw_over_size, s, chosen)) for s in fitted],
         legend=[
             *((f"m = {count(m)}", mark(k, len(chosen))) for k, m in enumerate(chosen)),
@@ -212,11 +217,12 @@ def _teacher_losses(teachers: Sequence[Source]) -> Chart:
         "fitted slopes.",
         f"Relative loss against parameters N, both logarithmic. {'; '.join(words)}.",
         Axis("N (parameters of the student)", partial(counts, sizes)),
-        Axis("loss / variance of the target", partial(logarithmic, figures)),
+        Axis("loss / variance of the target", partial(logarithmic, trimmed)),
         [Panel(s.label, partial(_draw_teacher, s, looks)) for s in teachers],
         legend=[(f"d = {d}", look) for d, look in looks.items()],
         columns=2,
-        height=380,
+        height=340,
+        half=len(teachers) == 1,
     )
 
 
@@ -260,10 +266,11 @@ def _teacher_slopes(teachers: Sequence[Source]) -> Chart:
         "with its interval; dashed: 4/d, which the theory expects.",
         f"Slope α against d. {'; '.join(words)}.",
         Axis("d (inputs that the teacher looks at)", partial(_ticks, all_d)),
-        Axis("slope α of loss ∝ N^−α", partial(linear, figures, least=0.0)),
+        Axis("slope α of loss ∝ N^−α", partial(linear, trimmed, least=0.0)),
         [Panel("", partial(_draw_slopes, teachers, looks, all_d))],
         legend=[*((s.label or "measured", looks[s.path]) for s in teachers), theory],
         height=340,
+        half=len(teachers) == 1,
     )
 
 
@@ -284,4 +291,6 @@ def _draw_slopes(
             x = slope["d"] + shift
             axes.vlines([x], *([end] for end in slope["interval"]), color=look.color, linewidth=5,
                         alpha=0.35)  # fmt: skip
-            axes.plot([x], [slope["alpha"]], **{**look.line(), "markersize": 8, "markeredgecolor": PAPER})
+            axes.plot(
+                [x], [slope["alpha"]], **{**look.line(), "markersize": 8, "markeredgecolor": PAPER}
+            )

@@ -18,7 +18,7 @@ from nnx.benchmarks.report.canvas import (
     spread,
 )
 from nnx.benchmarks.report.study import Point, Study, short_name
-from nnx.benchmarks.report.wording import count, figures, listed, seconds
+from nnx.benchmarks.report.wording import count, listed, seconds, trimmed
 
 DATA_LABEL = "m (training examples)"
 
@@ -51,25 +51,20 @@ def _performance(task: str, studies: Sequence[Study], ending: str) -> Chart:
     first = studies[0]
     if first.classifies:
         y = Axis("accuracy on the test part (%)", partial(linear, lambda value: f"{value:.0f}"))
-        title = "Accuracy over the amount of data"
     else:
         y = Axis("test mean squared error (up is better)", _upside_down)
-        title = "Error over the amount of data, best at the top"
     seeds = max(study.seeds() for study in studies)
     repeats = f"; band: from the worst to the best of {seeds} seeds" if seeds > 1 else ""
     alone = len(studies) == 1
     return Chart(
         f"performance{ending}",
-        f"{title}: {task}",
+        f"{task[:1].upper()}{task[1:]}",
         f"The lecture's sketch, measured. Each point: the mean test result at that m{repeats}. "
         f"{first.task['note']}".strip(),
         " ".join(_curve_words(study) for study in studies),
         Axis(DATA_LABEL, partial(counts, [m for study in studies for m in study.all_m])),
         y,
-        [
-            Panel(study.source.label, partial(_draw_performance, study, alone))
-            for study in studies
-        ],
+        [Panel(study.source.label, partial(_draw_performance, study, alone)) for study in studies],
         legend=legend(studies),
         columns=2,
         height=460 if alone else 360,
@@ -78,7 +73,7 @@ def _performance(task: str, studies: Sequence[Study], ending: str) -> Chart:
 
 
 def _upside_down(axis: Any) -> None:
-    logarithmic(figures, axis)
+    logarithmic(trimmed, axis)
     axis.set_inverted(True)
 
 
@@ -136,23 +131,23 @@ def _labels_in_legend(axes: Any, study: Study) -> None:
 def headline(study: Study) -> str:
     """What the study shows at the largest m, in one sentence."""
     m = study.all_m[-1]
-    there = {name: point for name in study.curves if (point := study.at(name, m))}
-    networks = [name for name in study.networks if name in there]
-    traditional = [name for name in study.traditional if name in there]
-
-    def says(name: str) -> str:
-        return f"the {short_name(name, study.networks)} {study.quality(there[name].mean)}"
-
-    metric = "of the test examples right" if study.classifies else "mean squared error on the test part"
-    words = [says(name) for name in reversed(networks)]
-    if traditional:
-        best = min(traditional, key=lambda name: there[name].mean)
-        words.append(f"the best traditional algorithm ({best}) {study.quality(there[best].mean)}")
-    lead = "has" if study.classifies else "is left with"
-    start, *others = words
-    start = start.replace(" network ", f" network {lead} ", 1) if networks else start
-    sentence = f"With {count(m)} examples {start} {metric}"
-    return f"{sentence}, {listed(others)}." if others else f"{sentence}."
+    there = {name: point for name in study.networks if (point := study.at(name, m))}
+    parts = [
+        (f"the {short_name(name, study.networks)}", study.quality(there[name].mean))
+        for name in reversed(there)
+    ]
+    if study.traditional:
+        # One that could not be given so many examples counts with the most that it was given.
+        ends = {name: study.curves[name][-1] for name in study.traditional}
+        best = min(ends, key=lambda name: ends[name].mean)
+        given = f" with the {count(ends[best].m)} that it was given" if ends[best].m < m else ""
+        value = f"{study.quality(ends[best].mean)}{given}"
+        parts.append((f"the best traditional algorithm ({best})", value))
+    unit = " of the test examples right" if study.classifies else " mean squared error"
+    verb = "gets" if study.classifies else "has"
+    (name, value), *others = parts
+    first = f"{name} {verb} {value}{unit}"
+    return f"With {count(m)} examples {listed([first, *(' '.join(part) for part in others)])}."
 
 
 def order_at_the_ends(study: Study) -> list[str]:
@@ -172,8 +167,10 @@ def _order(study: Study, m: int) -> str:
     beaten = [name for name in study.traditional if name in there]
     ahead = all(there[by_size[0]].mean < there[name].mean for name in beaten) if by_size else False
     if in_order and apart and ahead and len(by_size) > 1:
-        others = " and of every traditional algorithm" if beaten else ""
-        return f"{at} size decides: each network is ahead of the smaller ones{others}, whichever seed."
+        others = _ahead_of(beaten, study)
+        return (
+            f"{at} size decides: each network is ahead of the smaller ones{others}, whichever seed."
+        )
     if in_order and ahead and len(by_size) > 1:
         others = " and the largest is ahead of every traditional algorithm" if beaten else ""
         return f"{at} the networks stand in the order of their size{others}, though seeds overlap."
@@ -186,6 +183,13 @@ def _order(study: Study, m: int) -> str:
             "overlap between seeds."
         )
     return f"{at} the {word} leads ({study.quality(there[leader].mean)}), not the order of size."
+
+
+def _ahead_of(beaten: Sequence[str], study: Study) -> str:
+    if not beaten:
+        return ""
+    every = len(beaten) == len(study.traditional)
+    return " and of every traditional algorithm" + ("" if every else " that was given so many")
 
 
 def _apart(better: Point, worse: Point) -> bool:
@@ -213,7 +217,7 @@ def cost_charts(studies: Sequence[Study]) -> Iterator[Chart]:
         "Each point is one run (one m, one seed), with the time that it took on this machine, the "
         "search for its learning rate left out. Down and to the left is better.",
         f"Test error against seconds of training, both logarithmic. {'. '.join(words)}.",
-        Axis("time of the run (s)", partial(logarithmic, figures)),
+        Axis("time of the run (s)", partial(logarithmic, trimmed)),
         Axis(f"test {timed[0].task['metric']}", partial(logarithmic, _error_label(timed[0]))),
         [Panel(study.source.label, partial(_draw_cost, study)) for study in timed],
         legend=legend(timed),
@@ -223,7 +227,7 @@ def cost_charts(studies: Sequence[Study]) -> Iterator[Chart]:
 
 
 def _error_label(study: Study) -> Any:
-    return (lambda value: f"{100 * value:.3g} %") if study.classifies else figures
+    return (lambda value: f"{100 * value:.3g} %") if study.classifies else trimmed
 
 
 def _times(study: Study) -> list[tuple[str, float, float]]:

@@ -27,7 +27,7 @@ from nnx.benchmarks.report.canvas import (
     named,
 )
 from nnx.benchmarks.report.throughput import HIDDEN_LABEL, LIMIT_ENTRY, Series, network
-from nnx.benchmarks.report.wording import count, figures, listed, percent, seconds
+from nnx.benchmarks.report.wording import count, figures, listed, percent, seconds, trimmed
 
 CEILING = ("measured ceiling of a large matrix product", Mark(INK, linewidth=1.6))
 # Operations that take less than this share of a step are drawn together.
@@ -77,7 +77,11 @@ def _gflops(series: Sequence[Series]) -> Iterator[Chart]:
         top = max(cells, key=lambda cell: cell.gflop_per_second)
         peak = peak_of(one, top.dtype)
         peaks = peaks or peak is not None
-        of = f", {percent(top.gflop_per_second / peak.gflop_per_second)} of the ceiling of {figures(peak.gflop_per_second)}" if peak else ""
+        of = (
+            f", {percent(top.gflop_per_second / peak.gflop_per_second)} of the ceiling of {figures(peak.gflop_per_second)}"
+            if peak
+            else ""
+        )
         words.append(
             f"{name}, m = {count(top.m)}: at most {figures(top.gflop_per_second)} GFLOP/s{of} "
             f"({TITLES[top.pass_]}, n_h = {top.n_h})"
@@ -86,13 +90,14 @@ def _gflops(series: Sequence[Series]) -> Iterator[Chart]:
     yield Chart(
         "gflops",
         "Arithmetic achieved, against the ceiling",
-        f"Floating-point operations of the matrix products per second, network {network(first)}. "
+        "Operations of the matrix products per second at the largest m with every width, network "
+        f"{network(first)}. "
         f"{'. '.join(words)}. Dashed: the products of the same shapes alone.",
         f"GFLOP/s against hidden units, both logarithmic. {'. '.join(words)}.",
         Axis(HIDDEN_LABEL, partial(counts, [c.n_h for _, cells in chosen.values() for c in cells])),
-        Axis("arithmetic (GFLOP/s)", partial(logarithmic, figures)),
+        Axis("arithmetic (GFLOP/s)", partial(logarithmic, trimmed)),
         [
-            Panel(f"{name}, m = {count(cells[0].m)}", partial(_draw_gflops, one, cells, looks))
+            Panel(name if len(chosen) > 1 else "", partial(_draw_gflops, one, cells, looks))
             for name, (one, cells) in chosen.items()
         ],
         legend=[
@@ -101,7 +106,7 @@ def _gflops(series: Sequence[Series]) -> Iterator[Chart]:
             *([CEILING] if peaks else []),
         ],
         columns=2,
-        height=340,
+        half=len(chosen) == 1,
     )
 
 
@@ -169,10 +174,13 @@ def _roofline(series: Sequence[Series]) -> Iterator[Chart]:
         "fast it ran. The roof is what the machine showed in this run. Dots above the slope work "
         f"from the caches. {'. '.join(words)}.",
         f"GFLOP/s against arithmetic intensity, both logarithmic. {'. '.join(words)}.",
-        Axis("arithmetic intensity (FLOP / byte)", partial(logarithmic, figures)),
-        Axis("arithmetic (GFLOP/s)", partial(logarithmic, figures)),
+        Axis("arithmetic intensity (FLOP / byte)", partial(logarithmic, trimmed)),
+        Axis("arithmetic (GFLOP/s)", partial(logarithmic, trimmed)),
         [
-            Panel(one.name, partial(_draw_roofline, one, [f for o, f in known if o is one], looks))
+            Panel(
+                one.name if len(devices) > 1 else "",
+                partial(_draw_roofline, one, [f for o, f in known if o is one], looks),
+            )
             for one in devices
         ],
         legend=[
@@ -196,7 +204,9 @@ def _draw_roofline(
             if each.flop and each.bytes and each.seconds > 0
         ]
         if dots:
-            axes.plot(*zip(*dots, strict=True), **{**look.line(), "linestyle": "none", "alpha": 0.9})
+            axes.plot(
+                *zip(*dots, strict=True), **{**look.line(), "linestyle": "none", "alpha": 0.9}
+            )
             intensities += [dot[0] for dot in dots]
     peak = peak_of(one, found[0].shape.dtype)
     if peak:
@@ -309,14 +319,17 @@ def _memory(series: Sequence[Series]) -> Iterator[Chart]:
         Axis("m (examples in one step)", partial(
             counts, [found.shape.m for some in known.values() for found in some]
         )),
-        Axis("peak memory (MiB)", partial(logarithmic, figures)),
-        [Panel(name, partial(_draw_memory, some, looks)) for name, some in known.items()],
+        Axis("peak memory (MiB)", partial(logarithmic, trimmed)),
+        [
+            Panel(name if len(known) > 1 else "", partial(_draw_memory, some, looks))
+            for name, some in known.items()
+        ],
         legend=[
             *((f"n_h = {n_h}", look) for n_h, look in looks.items()),
             ("formula", Mark(MUTED, **LIMIT)),
         ],
         columns=2,
-        height=320,
+        half=len(known) == 1,
     )  # fmt: skip
 
 
@@ -324,5 +337,7 @@ def _draw_memory(some: Sequence[Any], looks: Mapping[int, Mark], axes: Any, wide
     for n_h, look in looks.items():
         curve = sorted((f for f in some if f.shape.n_h == n_h), key=lambda f: f.shape.m)
         m = [found.shape.m for found in curve]
-        axes.plot(m, [f.measured_bytes / _MIB for f in curve], **{**look.line(), "linestyle": "none"})
+        axes.plot(
+            m, [f.measured_bytes / _MIB for f in curve], **{**look.line(), "linestyle": "none"}
+        )
         axes.plot(m, [found.formula_bytes / _MIB for found in curve], color=look.color, **LIMIT)

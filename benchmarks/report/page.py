@@ -9,7 +9,7 @@ from typing import Any
 
 from nnx.benchmarks.plots import PALETTE, TITLES
 from nnx.benchmarks.report import laws, learning, machine, peers, tables, throughput, variants
-from nnx.benchmarks.report.canvas import DARK_PALETTE, Chart, Picture, picture
+from nnx.benchmarks.report.canvas import DARK_PALETTE, Chart, Picture, paired, picture
 from nnx.benchmarks.report.sources import COMMANDS, KINDS, Source, commit, hardware
 from nnx.benchmarks.report.study import Study
 from nnx.benchmarks.report.tables import Table
@@ -125,7 +125,7 @@ def _template() -> Any:
 
 
 def _draw(charts: Iterable[Chart]) -> list[Picture]:
-    return [picture(chart) for chart in charts]
+    return [picture(chart) for chart in paired(charts)]
 
 
 # -- sections -------------------------------------------------------------------------------------
@@ -169,8 +169,8 @@ def _throughput(series: Sequence[Series], sources: Sequence[Source]) -> Section:
         "goes. Every limit was measured in the same run on the same machine.",
     )
     if any(one.part(part) for one in series for part in ("grid", "widths", "depth", "dtype")):
-        for charts in (throughput.charts, machine.charts, variants.charts):
-            section.pictures += _draw(charts(series))
+        parts = (throughput.charts, machine.charts, variants.charts)
+        section.pictures = _draw(chart for charts in parts for chart in charts(series))
     for source in sources:
         for part, reason in source.record.findings.reasons.items():
             where = f" ({source.label})" if source.label else ""

@@ -160,7 +160,8 @@ def _labelled(sources: list[Source]) -> list[Source]:
         twins = [
             other
             for other in sources
-            if other.kind == source.kind and other.path.resolve().parent == source.path.resolve().parent
+            if other.kind == source.kind
+            and other.path.resolve().parent == source.path.resolve().parent
         ]
         if len(twins) > 1:
             label = f"{label}, {source.path.stem}" if label else source.path.stem

@@ -14,7 +14,7 @@ from nnx.benchmarks.report.laws import laws_of
 from nnx.benchmarks.report.sources import Source
 from nnx.benchmarks.report.study import Study
 from nnx.benchmarks.report.throughput import Series
-from nnx.benchmarks.report.wording import count, figures, percent, rate, seconds, size
+from nnx.benchmarks.report.wording import count, figures, percent, rate, seconds, size, trimmed
 
 Format = Callable[[Any], str]
 
@@ -291,7 +291,7 @@ def law_table(studies: Sequence[Study]) -> Table:
             )  # fmt: skip
     return Table(
         "laws",
-        "Power laws ε(m) = α m^β + γ",
+        "Power laws ε(m) = α·mᵝ + γ",
         "Intervals by the bootstrap. The held-out error is (predicted − measured) / measured at the "
         "largest m, which the fit has not seen.",
         [
@@ -339,8 +339,8 @@ def scale_tables(studies: Sequence[Study]) -> Iterator[Table]:
         "Errors are shares of examples for a classification, mean squared errors otherwise.",
         [
             *record, Column("contender"), Column("hidden layers"), Column("parameters", count),
-            Column("m", count), Column("seed", count), Column("learning rate", figures),
-            Column("steps", count), Column("epochs", figures), Column("training error", figures),
+            Column("m", count), Column("seed", count), Column("learning rate", trimmed),
+            Column("steps", count), Column("epochs", trimmed), Column("training error", figures),
             Column("validation error", figures), Column("test error", figures),
             Column("test loss", figures), Column("time (s)", seconds), Column("status"),
             Column("because"),
@@ -362,7 +362,7 @@ def scale_tables(studies: Sequence[Study]) -> Iterator[Table]:
             "Learning rates tried",
             "",
             [
-                *record, Column("contender"), Column("m", count), Column("rate", figures),
+                *record, Column("contender"), Column("m", count), Column("rate", trimmed),
                 Column("validation error", figures), Column(""),
             ],
             tried,
@@ -412,9 +412,7 @@ def teacher_tables(sources: Sequence[Source]) -> Iterator[Table]:
 # -- where nnx loses ------------------------------------------------------------------------------
 
 
-def losses(
-    series: Sequence[Series], peers: Sequence[Source], studies: Sequence[Study]
-) -> Table:
+def losses(series: Sequence[Series], peers: Sequence[Source], studies: Sequence[Study]) -> Table:
     """Every cell where nnx, the larger network or the GPU comes second."""
     rows: list[list[Any]] = []
     for source in peers:
@@ -462,7 +460,9 @@ def _key(cell: Any) -> tuple[Any, ...]:
 
 def _cell(cell: Any) -> str:
     layers = f", {cell.layers} hidden layers" if cell.layers > 1 else ""
-    return f"{TITLES[cell.pass_]}, m = {count(cell.m)}, n_h = {count(cell.n_h)}{layers}, {cell.dtype}"
+    return (
+        f"{TITLES[cell.pass_]}, m = {count(cell.m)}, n_h = {count(cell.n_h)}{layers}, {cell.dtype}"
+    )
 
 
 def _beaten(study: Study) -> list[list[Any]]:

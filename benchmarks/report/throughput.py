@@ -64,9 +64,7 @@ def series_of(sources: Sequence[Source]) -> list[Series]:
 
 def charts(series: Sequence[Series]) -> Iterator[Chart]:
     """The charts of this subject, for each dtype and depth of the grid."""
-    groups = sorted(
-        {(cell.layers, cell.dtype) for one in series for cell in one.part("grid")}
-    )
+    groups = sorted({(cell.layers, cell.dtype) for one in series for cell in one.part("grid")})
     for layers, dtype in groups:
         ending = "" if (layers, dtype) == groups[0] else f"-{dtype}-{layers}"
         chosen = {
@@ -186,7 +184,7 @@ def _over_hidden(groups: Mapping[str, Sequence[Cell]], ending: str) -> Chart:
             for name, group in groups.items()
         ],
         legend=[*((f"m = {count(m)}", look) for m, look in marks.items()), LIMIT_ENTRY],
-        height=330,
+        half=len(groups) == 1,
     )
 
 
@@ -230,9 +228,7 @@ def _speed_up(groups: Mapping[str, Sequence[Cell]], ending: str) -> Iterator[Cha
     maps = {name: ratios for name, ratios in maps.items() if ratios}
     if not maps:
         return
-    sentences = [
-        sentence for name, ratios in maps.items() for sentence in _crossings(name, ratios)
-    ]
+    sentences = [sentence for name, ratios in maps.items() for sentence in _crossings(name, ratios)]
     pass_ = TITLES[base[0].pass_]
     all_m = sorted({m for ratios in maps.values() for m, _ in ratios})
     widths = sorted({n_h for ratios in maps.values() for _, n_h in ratios})
@@ -291,7 +287,11 @@ def _draw_map(
             right = x + dx < len(widths) and y + dy < len(all_m)
             near = ratios.get((all_m[y + dy], widths[x + dx])) if right else None
             if near is not None and (near >= 1) != (ratio >= 1):
-                line = ([x + 0.5] * 2, [y - 0.5, y + 0.5]) if dx else ([x - 0.5, x + 0.5], [y + 0.5] * 2)
+                line = (
+                    ([x + 0.5] * 2, [y - 0.5, y + 0.5])
+                    if dx
+                    else ([x - 0.5, x + 0.5], [y + 0.5] * 2)
+                )
                 axes.plot(*line, color=INK, linewidth=2.5, solid_capstyle="round")
     axes.tick_params(length=0)
     axes.grid(visible=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,20 +22,29 @@ from nnx.benchmarks.report.canvas import (
     named,
 )
 from nnx.benchmarks.report.throughput import LIMIT_ENTRY, RATE_AXIS, Series
-from nnx.benchmarks.report.wording import count, figures, listed, rate, seconds
+from nnx.benchmarks.report.wording import count, figures, listed, rate, seconds, trimmed
 
 
 def charts(series: Sequence[Series]) -> Iterator[Chart]:
     """The charts of this subject, as far as something was measured for them."""
-    yield from _widths(series)
     yield from _depth(series)
     yield from _dtype(series)
+    yield from _widths(series)
     yield from _vectorized(series)
     yield from _energy(series)
 
 
 def _with_part(series: Sequence[Series], part: str) -> dict[str, list[Cell]]:
     return {one.name: cells for one in series if (cells := one.part(part))}
+
+
+def _title(name: str, groups: Mapping[str, Any]) -> str:
+    """Title of a panel: a single one needs none."""
+    return name if len(groups) > 1 else ""
+
+
+def _layers(count: int) -> str:
+    return "1 hidden layer" if count == 1 else f"{count} hidden layers"
 
 
 def _fixed(cells: Sequence[Cell], *names: str) -> str:
@@ -99,8 +108,11 @@ def _widths(series: Sequence[Series]) -> Iterator[Chart]:
         f"where the kernels' tiles do not divide the width. {'. '.join(words)}.",
         f"GFLOP/s against hidden units, both linear. {'. '.join(words)}.",
         Axis("n_h (units of the hidden layer)", partial(linear, count)),
-        Axis("arithmetic (GFLOP/s)", partial(linear, figures, least=0.0)),
-        [Panel(name, partial(_draw_widths, group, looks, names)) for name, group in groups.items()],
+        Axis("arithmetic (GFLOP/s)", partial(linear, trimmed, least=0.0)),
+        [
+            Panel(_title(name, groups), partial(_draw_widths, group, looks, names))
+            for name, group in groups.items()
+        ],
         legend=[*((key or "nnx", look) for key, look in looks.items()), LIMIT_ENTRY],
         columns=1,
         height=330,
@@ -136,8 +148,8 @@ def _depth(series: Sequence[Series]) -> Iterator[Chart]:
             (c for c in group if _key(c, *names) == _key(group[0], *names)), key=lambda c: c.layers
         )
         words.append(
-            f"{name}: from {rate(some[0].examples_per_second)} examples/s with {some[0].layers} "
-            f"hidden layers to {rate(some[-1].examples_per_second)} with {some[-1].layers}"
+            f"{name}: from {rate(some[0].examples_per_second)} examples/s with "
+            f"{_layers(some[0].layers)} to {rate(some[-1].examples_per_second)} with {some[-1].layers}"
         )
     depths = sorted({cell.layers for cell in cells})
     yield Chart(
@@ -148,9 +160,13 @@ def _depth(series: Sequence[Series]) -> Iterator[Chart]:
         f"Throughput against the number of hidden layers. {'. '.join(words)}.",
         Axis("hidden layers", partial(_whole, depths)),
         RATE_AXIS,
-        [Panel(name, partial(_draw_depth, group, looks, names)) for name, group in groups.items()],
+        [
+            Panel(_title(name, groups), partial(_draw_depth, group, looks, names))
+            for name, group in groups.items()
+        ],
         legend=[*((key or "nnx", look) for key, look in looks.items()), LIMIT_ENTRY],
         columns=2,
+        half=len(groups) == 1,
     )
 
 
@@ -199,7 +215,7 @@ def _dtype(series: Sequence[Series]) -> Iterator[Chart]:
         Axis("", partial(named, [key.replace(", ", "\n") or "" for key in keys])),
         Axis("throughput (examples / s)", partial(linear, rate, least=0.0)),
         [
-            Panel(name, partial(_draw_dtype, group, looks, names, keys))
+            Panel(_title(name, groups), partial(_draw_dtype, group, looks, names, keys))
             for name, group in groups.items()
         ],
         legend=[
@@ -207,6 +223,7 @@ def _dtype(series: Sequence[Series]) -> Iterator[Chart]:
             ("the matrix products alone", Mark(INK, linewidth=2.0)),
         ],
         columns=2,
+        half=len(groups) == 1,
     )
 
 
@@ -247,17 +264,16 @@ def _vectorized(series: Sequence[Series]) -> Iterator[Chart]:
         "The lecture's comparison: the same result by a Python loop and by one vectorized call. "
         "The number is how many times faster the call is.",
         f"Times of loops and of vectorized calls, logarithmic. {'. '.join(words)}.",
-        Axis("time (s)", partial(_seconds, least=1.0)),
+        Axis("time", partial(logarithmic, seconds, least=1.0)),
         Axis("", partial(_downwards, whats)),
-        [Panel(name, partial(_draw_loops, found, whats, looks)) for name, found in known.items()],
+        [
+            Panel(_title(name, known), partial(_draw_loops, found, whats, looks))
+            for name, found in known.items()
+        ],
         legend=[(name, Mark(look.color, look.marker, "none")) for name, look in looks.items()],
         columns=1,
         height=96 + 48 * len(whats),
     )
-
-
-def _seconds(axis: Any, least: float) -> None:
-    logarithmic(seconds, axis, least)
 
 
 def _downwards(names: Sequence[str], axis: Any) -> None:
@@ -300,7 +316,7 @@ def _energy(series: Sequence[Series]) -> Iterator[Chart]:
         "Energy per example",
         f"Of a training step, read from {sources}.",
         f"Energy for each example of a training step. {'. '.join(words)}.",
-        Axis("energy (µJ / example)", partial(logarithmic, figures)),
+        Axis("energy (µJ / example)", partial(logarithmic, trimmed)),
         Axis("", partial(_downwards, labels)),
         [Panel("", partial(_draw_energy, [each for _, each in rows]))],
         height=90 + 44 * len(rows),
@@ -313,4 +329,3 @@ def _draw_energy(found: Sequence[Energy], axes: Any, wide: bool) -> None:
     axes.plot(values, range(len(values)), **{**look.line(), "linestyle": "none", "markersize": 9})
     for row, value in enumerate(values):
         axes.annotate(figures(value), (value, row), (0, 7), textcoords="offset points", ha="center")
-

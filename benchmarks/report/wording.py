@@ -26,6 +26,16 @@ def figures(value: float, digits: int = 3) -> str:
     return f"{mantissa}·10{str(int(exponent)).translate(_SUPERSCRIPTS)}".replace("-", "−", 1)
 
 
+def trimmed(value: float) -> str:
+    """A round number, such as one that stands on an axis, without zeros behind it: 0.05, 2,000."""
+    if value and not 1e-4 <= abs(value) < 1e7:
+        mantissa, _, exponent = f"{value:.3e}".partition("e")
+        digits = mantissa.rstrip("0").rstrip(".")
+        power = f"10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+        return (power if digits == "1" else f"{digits}·{power}").replace("-", "−")
+    return f"{value:,.7f}".rstrip("0").rstrip(".").replace("-", "−")
+
+
 def rate(value: float) -> str:
     """Three figures with k, M, G or T: 4.16M."""
     for size, unit in _RATES:

@@ -9,7 +9,9 @@ from nnx.benchmarks.report import write_report
 
 @click.command()
 @click.argument("records", nargs=-1, metavar="[RECORD|FOLDER]...")
-@click.option("--out", metavar="FILE.html", help="The page; by default report.html beside the first record.")
+@click.option(
+    "--out", metavar="FILE.html", help="The page; by default report.html beside the first record."
+)
 def report(records: Sequence[str], out: str | None) -> None:
     """Make one page that anyone can read from measurements.
 

@@ -25,7 +25,9 @@ CURVES = {
 }
 
 
-def environment(model: str = "A <Processor> & co", gpu: str = "", commit: str = "0123abcd") -> Plain:
+def environment(
+    model: str = "A <Processor> & co", gpu: str = "", commit: str = "0123abcd"
+) -> Plain:
     """Where it ran; names hold what HTML must escape."""
     devices: Plain = {"cpu": {"device": "cpu", "name": "x86_64"}}
     if gpu:
@@ -84,7 +86,9 @@ def bench_record(devices: tuple[str, ...] = ("cpu",), **where: Any) -> Plain:
     cells[-1] |= {"status": "skipped", "reason": "would take about 99 s <too long>"}
     for device in devices:
         cells += [bench_cell(device, "step", 1024, n, part="widths") for n in range(96, 193, 4)]
-        cells += [bench_cell(device, "step", 1024, 256, layers=n, part="depth") for n in (1, 2, 4, 8)]
+        cells += [
+            bench_cell(device, "step", 1024, 256, layers=n, part="depth") for n in (1, 2, 4, 8)
+        ]
         cells += [
             bench_cell(device, "step", m, 256, dtype=dtype, part="dtype")
             for m in (256, 4096)
@@ -137,7 +141,11 @@ def findings(devices: tuple[str, ...]) -> Plain:
     peaks = []
     for device in devices:
         top, width = (190.0, 28.0) if device == "cpu" else (42e3, 2.8e3)
-        sheet = {"matmul_gflop_per_second": 67e3, "bandwidth_gb_per_second": 3350.0, "source": "sheet"}
+        sheet = {
+            "matmul_gflop_per_second": 67e3,
+            "bandwidth_gb_per_second": 3350.0,
+            "source": "sheet",
+        }
         peaks.append(
             {"device": device, "dtype": "float32", "matmul_gflop_per_second": top,
              "bandwidth_gb_per_second": width,
@@ -168,7 +176,9 @@ def findings(devices: tuple[str, ...]) -> Plain:
     }  # fmt: skip
 
 
-def scale_record(seeds: int = 3, noise: float = 0.05, task: Plain | None = None, **where: Any) -> Plain:
+def scale_record(
+    seeds: int = 3, noise: float = 0.05, task: Plain | None = None, **where: Any
+) -> Plain:
     """A whole nnx-scale/1 record with the laws that nnx.scaling finds in it."""
     rng = np.random.default_rng(0)
     cells = []
@@ -181,7 +191,9 @@ def scale_record(seeds: int = 3, noise: float = 0.05, task: Plain | None = None,
             for seed in range(seeds):
                 # All alike, and scattered, where data are few.
                 rough = 0.25 * (M[0] / m) ** 0.3
-                error = min(0.9, (alpha * m**beta + gamma) * math.exp(rng.normal(0, noise + rough / 3)))
+                error = min(
+                    0.9, (alpha * m**beta + gamma) * math.exp(rng.normal(0, noise + rough / 3))
+                )
                 skipped = name == "support vector machine" and m > 2**15
                 done: Plain = {"train_error": error / 3, "validation_error": 1.02 * error,
                                "test_error": error, "test_loss": 3 * error}  # fmt: skip
