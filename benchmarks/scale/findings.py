@@ -27,6 +27,7 @@ Cells = Sequence[Mapping[str, Any]]
 
 _FARTHEST = 1e4  # times the largest m: nobody extrapolates farther
 _BUDGETS = (0.01, 0.1, 1, 10)  # times the FLOP of the longest training run
+_WORDS = ((1e15, " quadrillion"), (1e12, " trillion"), (1e9, " billion"), (1e6, " million"))
 
 
 class Findings:

@@ -47,9 +47,9 @@ class Digits(Generated):
     def __init__(
         self,
         shift: float = 1.0,
-        rotation: float = 20.0,
-        scale: float = 0.15,
-        elastic: float = 0.6,
+        rotation: float = 15.0,
+        scale: float = 0.1,
+        elastic: float = 0.3,
     ) -> None:
         super().__init__()
         self.options = {
