@@ -32,7 +32,7 @@ WHEEL_SITE = BUILD / "wheel-site"
 VENV = ROOT / ".venv"
 PYTHON = str(VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
 PIP = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-EXTRAS = {"bench": "fast,plot,sklearn,cli,bench", "dev": "dev"}
+EXTRAS = {"bench": "fast,plot,sklearn,cli,bench,scale", "dev": "dev"}
 # The parts of the GPU run: name, seconds it may take, arguments after `python -m`. In all less
 # than nine minutes, since GPU machines are often lent for ten.
 GPU_PARTS = (
