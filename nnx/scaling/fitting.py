@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from nnx.scaling.law import interval_of
 from nnx.scaling.sums import log_sum, minimise
 
 Array = Any
@@ -17,6 +19,8 @@ _NORMAL_MEDIAN = 0.6745  # median of |z| of a standard normal z
 _NEGLIGIBLE = np.exp(-15)  # a floor below this share of the least error is none
 _LOWEST = -25.0  # logarithm of the least share of it
 _GAIN = 1e-6  # of the loss: what a floor must gain to be one
+_CUTS = 16  # places that are tried for the region's beginning
+_CLEARLY = 8.0  # better by Akaike's criterion
 
 
 @dataclass(frozen=True)
@@ -132,14 +136,19 @@ def _from_everywhere(problem: Problem, theta: Array, delta: float) -> Array:
     bare[:, problem.floor] = problem.least[problem.floor]
     T, y, w = problem.T, problem.log_error[None], problem.weights[None]
     full = minimise(T, y, w, np.vstack([starts, bare]), delta, problem.least).best(2 * len(starts))
-    # The floor of the others is held where it is as good as none.
-    held = np.delete(T, problem.floor, axis=2)[T[:, :, problem.floor].max(axis=1) == 0]
-    least = np.delete(problem.least, problem.floor)
-    simple = minimise(held, y, w, np.delete(starts, problem.floor, axis=1), delta, least)
+    bare_T, least = _no_floor(problem)
+    simple = minimise(bare_T, y, w, np.delete(starts, problem.floor, axis=1), delta, least)
     simple = simple.best(len(starts))
     if simple.loss[0] <= full.loss[0] * (1 + _GAIN) + 1e-25:
         return np.insert(simple.theta[0], problem.floor, problem.least[problem.floor])
     return full.theta[0]
+
+
+def _no_floor(problem: Problem) -> tuple[Array, Array]:
+    """T and the least values of the law without a floor."""
+    terms = problem.T[:, :, problem.floor].max(axis=1) == 0
+    T = np.delete(problem.T, problem.floor, axis=2)[terms]
+    return T, np.delete(problem.least, problem.floor)
 
 
 def _fitted(problem: Problem, theta: Array, delta: float) -> Fitted:
@@ -152,8 +161,8 @@ def _fitted(problem: Problem, theta: Array, delta: float) -> Fitted:
 def choose_region(problem: Problem, m: Array, cells: Array, least: int) -> Array:
     """Choose from which m on the points follow the law; return the mask of these points.
 
-    The first j of the different m are given a level of their own for each of their cells, and are
-    left out where Akaike's criterion is the better for it by 2 and they lie below the law, as
+    The first of the different m are given a level of their own for each of their cells, and are
+    left out where Akaike's criterion is clearly the better for it and they lie below the law, as
     errors near that of guessing do.
 
     m, cells : array (points,)
@@ -163,7 +172,9 @@ def choose_region(problem: Problem, m: Array, cells: Array, least: int) -> Array
     """
     n, p = problem.size
     values = np.unique(m)
-    masks = np.array([m >= value for value in values[: max(1, len(values) - least + 1)]])
+    last = max(0, len(values) - least)
+    cuts = np.unique(np.linspace(0, last, min(last + 1, _CUTS)).round().astype(int))
+    masks = np.array([m >= values[cut] for cut in cuts])
     theta, inside = squares(problem, masks.astype(float))
     best, chosen = np.inf, 0
     for j, mask in enumerate(masks):
@@ -178,10 +189,10 @@ def choose_region(problem: Problem, m: Array, cells: Array, least: int) -> Array
             break  # too few points to tell
         if j:
             beyond = log_sum(problem.T, theta[j][None])[0][0] - problem.log_error
-            if beyond[m == values[j - 1]].mean() <= 0:
+            if beyond[out & (m >= values[cuts[j - 1]])].mean() <= 0:
                 continue  # above the law's continuation: that is no saturation
         criterion = akaike(inside[j] + outside, n, count)
-        if criterion < best - (2.0 if j else 0.0):
+        if criterion < best - (_CLEARLY if j else 0.0):
             best, chosen = criterion, j
     return masks[chosen]
 
@@ -200,8 +211,8 @@ def _square_about_mean(values: Array, weights: Array) -> float:
     return float((weights * (values - mean) ** 2).sum())
 
 
-def resample(problem: Problem, fitted: Fitted, draws: int, seed: int) -> Array:
-    """Fit the law to resampled curves; return theta (draws, p).
+def resample(problem: Problem, fitted: Fitted, draws: int, seed: int) -> tuple[Array, Array]:
+    """Fit the law to resampled curves, with a floor and without; return both thetas (draws, p).
 
     A curve is what was measured plus errors drawn from the residuals. About the measurements,
     not about the fit, because the fit has forgotten how far the data were beyond a bound, a floor
@@ -222,17 +233,36 @@ def resample(problem: Problem, fitted: Fitted, draws: int, seed: int) -> Array:
     freedom = n - p
     scale = np.sqrt(freedom / rng.chisquare(freedom, (draws, 1)))
     y = problem.log_error + rng.choice(errors, (draws, n)) * scale / root
-    starts = _nearby(problem, fitted.theta)
     # Errors that are added to residuals have the scatter of both.
+    delta = fitted.delta * np.sqrt(2.0)
+    starts = _nearby(problem, fitted.theta)
     fits = minimise(
         problem.T,
         np.repeat(y, len(starts), axis=0),
         problem.weights[None],
         np.tile(starts, (draws, 1)),
-        fitted.delta * np.sqrt(2.0),
+        delta,
         problem.least,
-    )
-    return fits.best(len(starts)).theta
+    ).best(len(starts))
+    T, least = _no_floor(problem)
+    start = np.tile(np.delete(fitted.theta, problem.floor), (draws, 1))
+    bare = minimise(T, y, problem.weights[None], start, delta, least).theta
+    return fits.theta, np.insert(bare, problem.floor, problem.least[problem.floor], axis=1)
+
+
+def intervals(
+    names: Sequence[str], draws: Array, bare: Array, floor: int, confidence: float
+) -> dict[str, tuple[float, float]]:
+    """Return each parameter's interval from its draws.
+
+    Where the floor may be 0, the other intervals hold those of the law without it too: at the end
+    of the floor's range resampled curves alone say too little.
+    """
+    low, high = interval_of(draws, confidence)
+    if low[floor] == 0:
+        ends = interval_of(bare, confidence)
+        low, high = np.minimum(low, ends[0]), np.maximum(high, ends[1])
+    return {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
 
 
 def _nearby(problem: Problem, theta: Array) -> Array:

@@ -14,6 +14,7 @@ from nnx.scaling.fitting import (
     akaike,
     choose_region,
     fit,
+    intervals,
     least_floor,
     resample,
     squares,
@@ -24,7 +25,6 @@ from nnx.scaling.law import (
     check_predictable,
     from_plain,
     held_out_of,
-    interval_of,
     kept,
     to_plain,
 )
@@ -115,7 +115,7 @@ def fit_joint_law(
     *,
     weights: Any = None,
     hold_out: int = 1,
-    bootstrap: int = 200,
+    bootstrap: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
     delta: float | None = None,
@@ -184,22 +184,22 @@ def fit_joint_law(
     if reason:
         return _none(options, reason)
     E, A, a, B, b = (float(value) for value in _natural(problem, fitted.theta, centres))
-    draws = np.empty((0, 5))
+    draws = bare = np.empty((0, 5))
     if bootstrap:
-        draws = _natural(problem, resample(problem, fitted, bootstrap, seed), centres)
+        curves = resample(problem, fitted, bootstrap, seed)
+        draws, bare = (_natural(problem, theta, centres) for theta in curves)
     extrapolated = None
     if held.any():
         largest = m == m.max()
         predicted = E + A * n[largest] ** -a + B * m[largest] ** -b
         extrapolated = held_out_of(float(m.max()), error[largest], predicted)
-    intervals = zip(*interval_of(draws, confidence), strict=True)
     return JointLaw(
         E,
         A,
         a,
         B,
         b,
-        {name: (float(p), float(q)) for name, (p, q) in zip(_NAMES, intervals, strict=True)},
+        intervals(_NAMES, draws, bare, 0, confidence),
         confidence,
         (float(m_in.min()), float(m_in.max())),
         extrapolated,

@@ -15,6 +15,7 @@ from nnx.scaling.fitting import (
     akaike,
     choose_region,
     fit,
+    intervals,
     least_floor,
     resample,
     without_floor,
@@ -219,10 +220,12 @@ def fit_power_law(
     inside = choose_region(problem, m[used], m[used], _LEAST_POINTS)
     problem, m_in = problem.part(inside), m[used][inside]
     fitted = fit(problem, delta)
-    draws = np.empty((0, 3))
+    draws = bare = np.empty((0, 3))
     if bootstrap:
-        draws = _natural(problem, resample(problem, fitted, bootstrap, seed), centre)
-    reason = _why_none(problem, fitted, m_in, draws, options)
+        curves = resample(problem, fitted, bootstrap, seed)
+        draws, bare = (_natural(problem, theta, centre) for theta in curves)
+    found = intervals(_NAMES, draws, bare, 2, confidence)
+    reason = _why_none(problem, fitted, m_in, found["beta"])
     if reason:
         return _none(options, reason)
     alpha, beta, gamma = (float(value) for value in _natural(problem, fitted.theta, centre))
@@ -231,12 +234,11 @@ def fit_power_law(
         largest = m == m.max()
         predicted = alpha * m[largest] ** beta + gamma
         extrapolated = held_out_of(float(m.max()), error[largest], predicted)
-    intervals = zip(*interval_of(draws, confidence), strict=True)
     return PowerLaw(
         alpha,
         beta,
         gamma,
-        {name: (float(a), float(b)) for name, (a, b) in zip(_NAMES, intervals, strict=True)},
+        found,
         confidence,
         (float(m_in.min()), float(m_in.max())),
         extrapolated,
@@ -276,7 +278,7 @@ def _none(options: FitOptions, reason: str) -> PowerLaw:
     )
 
 
-def _why_none(problem: Problem, fitted: Fitted, m: Array, draws: Array, options: FitOptions) -> str:
+def _why_none(problem: Problem, fitted: Fitted, m: Array, beta: Interval) -> str:
     """Why the fit is no power law; empty where it is one."""
     values = np.unique(m)
     n, _ = problem.size
@@ -301,10 +303,9 @@ def _why_none(problem: Problem, fitted: Fitted, m: Array, draws: Array, options:
                 f"already at its floor: from m = {values[min(seen, len(values) - 1)]:g} on the "
                 f"error stays near {np.exp(fitted.theta[2]):.3g}"
             )
-    if len(draws):
-        low, high = interval_of(draws[:, 1], options.confidence)
-        if high >= 0:
-            return f"no decrease beyond the noise: β lies between {low:.3g} and {high:.3g}, {about}"
+    if beta[1] >= 0:
+        between = f"β lies between {beta[0]:.3g} and {beta[1]:.3g}"
+        return f"no decrease beyond the noise: {between}, {about}"
     if bare and fitted.noise > _BENT:
         x = problem.T[0, :, 1]
         curve = np.polynomial.Polynomial.fit(x, y, 2, w=np.sqrt(w))

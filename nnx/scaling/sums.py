@@ -16,7 +16,7 @@ Array = Any
 
 # A descent ends when a step cannot lower the loss by more than this share of it.
 _TOLERANCE = 1e-13
-_NOTHING = 1e-30  # of squared logarithms: a curve without noise is met to rounding
+_NOTHING = 1e-26  # of squared logarithms: a curve without noise is met to rounding
 _ROUNDS = 400
 _LONGEST_STEP = 4.0  # in any parameter: e^4 in a factor, 4 in an exponent
 _LEAST_DAMPING, _MOST_DAMPING = 1e-12, 1e12
