@@ -18,6 +18,7 @@ PARTS = (
     "grid", "widths", "depth", "dtype", "peaks", "operations", "memory", "vectorized", "energy",
 )  # fmt: skip
 OPTIMIZERS = ("GradientDescent", "Momentum", "Nesterov", "RMSprop", "Adam", "AdamW")
+CLOSER_SHARE = 0.5  # what the closer looks may have of the time for all parts but the grid
 
 _T = TypeVar("_T")
 
@@ -61,7 +62,7 @@ class Settings:
     optimizer : str
         Name of the optimizer of the training step.
     samples : int
-        Samples wanted of each cell; at least five are taken, even in a slow one.
+        Samples wanted of each cell; at least three are taken, even in a slow one.
     sample_seconds : float
         Least length of a sample: faster passes are repeated within it.
     budget_seconds : float
@@ -74,7 +75,7 @@ class Settings:
     parts : sequence of str
         What is measured, of `PARTS`.
     parts_seconds : float
-        Time for all parts but the grid.
+        Time for all parts but the grid, on each device.
     thorough : bool
         Whether these parts are measured at all their points, or at a few of them.
     """
@@ -86,20 +87,20 @@ class Settings:
     dtypes: Sequence[str] = ("float32",)
     passes: Sequence[str] = PASSES
     optimizer: str = "GradientDescent"
-    samples: int = 10
+    samples: int = 8
     sample_seconds: float = 0.01
     budget_seconds: float = 80.0
     seed: int = 0
     warm_seconds: float = 0.02
     parts: Sequence[str] = PARTS
-    parts_seconds: float = 50.0
+    parts_seconds: float = 45.0
     thorough: bool = True
 
     @classmethod
     def quick(cls, **changes: Any) -> "Settings":
         """Return a small grid that ends within about ten seconds on two cores."""
         small: dict[str, Any] = {"m": (16, 256), "hidden": (16, 128), "samples": 7}
-        short: dict[str, Any] = {"budget_seconds": 20.0, "parts_seconds": 10.0, "thorough": False}
+        short: dict[str, Any] = {"budget_seconds": 20.0, "parts_seconds": 14.0, "thorough": False}
         return cls(**{**small, **short, **changes})
 
     def __post_init__(self) -> None:

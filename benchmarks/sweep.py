@@ -17,12 +17,11 @@ from nnx.benchmarks.cell import Cell
 from nnx.benchmarks.closer import closer_points
 from nnx.benchmarks.contender import Contenders, contenders_on
 from nnx.benchmarks.products import bytes_needed, flop
-from nnx.benchmarks.settings import DTYPES, Point, Settings
+from nnx.benchmarks.settings import CLOSER_SHARE, DTYPES, Point, Settings
 from nnx.benchmarks.timing import MINIMUM_SAMPLES, Sampling, alternate
 
 # Keep a margin for the allocator and for what the rest of the machine does.
 MEMORY_SHARE = 0.8
-_CLOSER_SHARE = 0.6  # of the time for all parts but the grid
 # Time that a cell takes whatever its size (building, calibrating), in FLOP for weighing.
 _CELL_FLOP = 2e8
 
@@ -35,7 +34,7 @@ def sweep(settings: Settings) -> Iterator[Cell]:
     """
     looks = (
         (_grid(settings), settings.budget_seconds),
-        (_closer(settings), settings.parts_seconds * _CLOSER_SHARE),
+        (_closer(settings), settings.parts_seconds * CLOSER_SHARE * len(settings.devices)),
     )
     spent = [0.0 for _ in looks]
     for number, device in enumerate(settings.devices):

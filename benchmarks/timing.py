@@ -15,7 +15,7 @@ from nnx.benchmarks.cell import Timing
 
 Call = Callable[[], object]
 
-MINIMUM_SAMPLES = 5
+MINIMUM_SAMPLES = 3
 _MOST_REPEATS = 100_000
 # Warming up ends when this many calls in a row took no more than so much longer than the fastest.
 _SETTLED_CALLS, _SETTLED = 3, 1.1
@@ -32,7 +32,7 @@ class Sampling:
     sample_seconds : float
         Least length of a sample; a shorter call is repeated within it.
     limit_seconds : float
-        Once this is used up no further sample starts, beyond the first five.
+        Once this is used up no further sample starts, beyond the first three.
     warm_seconds : float
         Most time that the untimed calls before a sample may take.
     """
