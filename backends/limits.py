@@ -16,7 +16,8 @@ from nnx.backends.cpu import CpuBackend
 Array = Any
 _SIDE = 2048  # of the square product
 _REPEATS = 5
-_SIZES = (1 << 20, 1 << 24, 1 << 27)  # bytes moved: within caches, around them, far beyond them
+_DRAWN = 1_000_003
+SIZES = (1 << 20, 1 << 24, 1 << 27)  # bytes moved: within caches, around them, far beyond them
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,20 @@ class Limits:
 @cache
 def measure_limits(backend: Backend, dtype: str) -> Limits:
     """Measure once per process: about half a second on a CPU, a few milliseconds on a GPU."""
-    with backend.active():
-        A, B, C = (backend.empty((_SIDE, _SIDE), dtype) for _ in range(3))
-        A[...], B[...] = 1.25, 0.75
-        product = _best(backend, lambda: _multiply(backend, A, B, C))
-        rates = tuple((size, size / _copy_seconds(backend, size)) for size in _SIZES)
+    product = min(product_timings(backend, dtype, _SIDE, _REPEATS))
+    rates = tuple((size, size / min(copy_timings(backend, size, _REPEATS))) for size in SIZES)
     return Limits(2 * _SIDE**3 / product, rates)
+
+
+def product_timings(backend: Backend, dtype: str, side: int, repeats: int) -> list[float]:
+    """Seconds of a product of two square matrices, 2 side^3 FLOP, so many times."""
+    with backend.active():
+        A, B, C = (backend.empty((side, side), dtype) for _ in range(3))
+        # On a GPU equal numbers draw less power than others, and so run at higher clocks.
+        numbers = np.random.default_rng(0).standard_normal(_DRAWN, np.float32)
+        for number, X in enumerate((A, B)):
+            X[...] = backend.asarray(np.resize(numbers[number:], (side, side)), dtype)
+        return _timings(backend, lambda: _multiply(backend, A, B, C), repeats)
 
 
 def _multiply(backend: Backend, A: Array, B: Array, C: Array) -> None:
@@ -60,34 +69,38 @@ def _multiply(backend: Backend, A: Array, B: Array, C: Array) -> None:
         backend.xp.matmul(B.T, A.T)
 
 
-def _copy_seconds(backend: Backend, size: int) -> float:
+def copy_timings(backend: Backend, size: int, repeats: int) -> list[float]:
+    """Seconds of a copy that moves `size` bytes in all, so many times; on the CPU by all cores."""
     workers = 1
     if isinstance(backend, CpuBackend):
         from nnx.backends.engine import count_workers
 
         workers = count_workers()
     count = size // (2 * workers * 4)  # float32 numbers of each worker, read and written
-    pairs = [(backend.zeros((count,)), backend.zeros((count,))) for _ in range(workers)]
-    repeats = _SIZES[-1] // size  # so that starting the workers counts for nothing
+    copies = max(SIZES[-1] // size, 1)  # so that starting the workers counts for nothing
 
     def copy(pair: tuple[Array, Array]) -> None:
-        for _ in range(repeats):
+        for _ in range(copies):
             pair[1][...] = pair[0]
 
-    if workers == 1:
-        return _best(backend, lambda: copy(pairs[0])) / repeats
-    with ThreadPoolExecutor(workers) as pool:
-        return _best(backend, lambda: list(pool.map(copy, pairs))) / repeats
+    with backend.active():
+        pairs = [(backend.zeros((count,)), backend.zeros((count,))) for _ in range(workers)]
+        if workers == 1:
+            found = _timings(backend, lambda: copy(pairs[0]), repeats)
+        else:
+            with ThreadPoolExecutor(workers) as pool:
+                found = _timings(backend, lambda: list(pool.map(copy, pairs)), repeats)
+    return [seconds / copies for seconds in found]
 
 
-def _best(backend: Backend, call: Any) -> float:
-    """The shortest of several timings, in seconds."""
+def _timings(backend: Backend, call: Any, repeats: int) -> list[float]:
+    """Several timings of a call in seconds, after one that does not count."""
     call()
     found = []
-    for _ in range(_REPEATS):
+    for _ in range(repeats):
         backend.synchronize()
         start = time.perf_counter()
         call()
         backend.synchronize()
         found.append(time.perf_counter() - start)
-    return min(found)
+    return found

@@ -60,7 +60,8 @@ class Cell:
     bytes_needed : int
         Estimated memory of the cell.
     timings : Mapping[str, Timing]
-        "nnx", "matmul_network_order", "matmul_other_order"; empty for a skipped cell.
+        "nnx", "matmul_network_order", "matmul_other_order" (the latter not where a device has
+        one memory order); empty for a skipped cell.
     reason : str
         Why the cell was skipped; "" for a measured one.
     part : str
@@ -93,8 +94,10 @@ class Cell:
     @property
     def limit_order(self) -> Order:
         """Memory order in which the bare matrix products were faster."""
-        network, other = (self.timings[LIMITS[order]].median for order in ("network", "other"))
-        return "network" if network <= other else "other"
+        known = {
+            order: self.timings[name] for order, name in LIMITS.items() if name in self.timings
+        }
+        return min(known, key=lambda order: known[order].median)
 
     @property
     def limit(self) -> Timing:

@@ -21,6 +21,7 @@ from nnx.benchmarks.cell import Order, Pass
 from nnx.graph_program import GraphProgram
 
 Operands = tuple[Any, Any, Any]
+_DRAWN = 1_000_003  # a prime, so that no two rows of a matrix are equal
 
 
 def flop(sizes: Sequence[int], m: int, pass_: Pass) -> int:
@@ -88,7 +89,9 @@ def _operands(
 
     def matrix(rows: int, columns: int, scale: float = 1.0) -> Any:
         """(rows, columns), C-ordered."""
-        return backend.asarray(rng.standard_normal((rows, columns), dtype=kind) * scale)
+        # Drawing takes longer than multiplying: large matrices repeat what was drawn.
+        numbers = rng.standard_normal(min(rows * columns, _DRAWN), dtype=kind) * kind(scale)
+        return backend.asarray(np.resize(numbers, (rows, columns)))
 
     def activations(n: int) -> Any:
         """(n, m), each example contiguous or not."""

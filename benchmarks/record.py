@@ -139,9 +139,9 @@ def _read_cell(cell: Field, first: bool) -> Cell:
     timings = {}
     if measured:
         found = cell.get("timings", dict)
-        timings = {
-            name: _read_timing(found.get(name, dict)) for name in (NETWORK, *LIMITS.values())
-        }
+        network, other = LIMITS.values()
+        names = (NETWORK, network, *([other] if other in found.value else []))
+        timings = {name: _read_timing(found.get(name, dict)) for name in names}
     return Cell(
         device=cell.text("device"),
         dtype=cell.text("dtype"),

@@ -6,14 +6,19 @@ from itertools import product
 from typing import Any, TypeVar, cast, get_args
 
 from nnx.backends import available_devices, get_backend
-from nnx.benchmarks.cell import Pass
+from nnx.benchmarks.cell import Part, Pass
 from nnx.errors import DataError, unknown_name
 
 N_X = 784
 N_Y = 10
 PASSES: tuple[Pass, ...] = get_args(Pass)
 DTYPES = ("float32", "float64")
+# The grid, closer looks at one axis each, and what `nnx.benchmarks.findings` holds.
+PARTS = (
+    "grid", "widths", "depth", "dtype", "peaks", "operations", "memory", "vectorized", "energy",
+)  # fmt: skip
 OPTIMIZERS = ("GradientDescent", "Momentum", "Nesterov", "RMSprop", "Adam", "AdamW")
+CLOSER_SHARE = 0.5  # what the closer looks may have of the time for all parts but the grid
 
 _T = TypeVar("_T")
 
@@ -28,6 +33,7 @@ class Point:
     m: int
     n_h: int
     layers: int
+    part: Part = "grid"
 
     @property
     def sizes(self) -> list[int]:
@@ -56,13 +62,22 @@ class Settings:
     optimizer : str
         Name of the optimizer of the training step.
     samples : int
-        Samples wanted of each cell; at least five are taken, even in a slow one.
+        Samples wanted of each cell; at least three are taken, even in a slow one.
     sample_seconds : float
         Least length of a sample: faster passes are repeated within it.
     budget_seconds : float
         Time for the whole sweep; cells that it does not reach are recorded as skipped.
     seed : int
         Seed of the synthetic data and of the initial weights.
+    warm_seconds : float
+        Most time for the untimed calls at the head of a sample, which end once a call takes as
+        long as it will go on to take.
+    parts : sequence of str
+        What is measured, of `PARTS`.
+    parts_seconds : float
+        Time for all parts but the grid, on each device.
+    thorough : bool
+        Whether these parts are measured at all their points, or at a few of them.
     """
 
     devices: Sequence[str] = ()
@@ -72,16 +87,21 @@ class Settings:
     dtypes: Sequence[str] = ("float32",)
     passes: Sequence[str] = PASSES
     optimizer: str = "GradientDescent"
-    samples: int = 20
-    sample_seconds: float = 0.005
-    budget_seconds: float = 150.0
+    samples: int = 8
+    sample_seconds: float = 0.01
+    budget_seconds: float = 80.0
     seed: int = 0
+    warm_seconds: float = 0.02
+    parts: Sequence[str] = PARTS
+    parts_seconds: float = 45.0
+    thorough: bool = True
 
     @classmethod
     def quick(cls, **changes: Any) -> "Settings":
         """Return a small grid that ends within about ten seconds on two cores."""
         small: dict[str, Any] = {"m": (16, 256), "hidden": (16, 128), "samples": 7}
-        return cls(**{**small, "budget_seconds": 20.0, **changes})
+        short: dict[str, Any] = {"budget_seconds": 20.0, "parts_seconds": 14.0, "thorough": False}
+        return cls(**{**small, **short, **changes})
 
     def __post_init__(self) -> None:
         """Check every value before any work is done, and drop repeated ones."""
@@ -90,14 +110,15 @@ class Settings:
         self._set("devices", _once(get_backend(device).device for device in devices))
         for name in ("m", "hidden", "layers"):
             self._set(name, _once(_count(name, value) for value in getattr(self, name)))
-        for name, kind, known in (("dtypes", "dtype", DTYPES), ("passes", "pass", PASSES)):
+        names = (("dtypes", "dtype", DTYPES), ("passes", "pass", PASSES), ("parts", "part", PARTS))
+        for name, kind, known in names:
             self._set(name, _once(_known(kind, value, known) for value in getattr(self, name)))
         _known("optimizer", self.optimizer, OPTIMIZERS)
         _count("samples", self.samples)
-        for name in ("sample_seconds", "budget_seconds"):
+        for name in ("sample_seconds", "budget_seconds", "warm_seconds", "parts_seconds"):
             if not getattr(self, name) > 0:
                 raise DataError(f"{name}: wanted a number above 0, got {getattr(self, name)!r}")
-        for name in ("m", "hidden", "layers", "dtypes", "passes"):
+        for name in ("m", "hidden", "layers", "dtypes", "passes", "parts"):
             if not getattr(self, name):
                 raise DataError(f"{name}: wanted at least one value, got none")
 

@@ -1,56 +1,76 @@
-"""The throughput sweep: every cell of the grid beside the bare matrix products of its shapes.
+"""The throughput sweep: every cell beside the bare matrix products of its shapes.
 
 For each cell: build the network and its data on the device, warm up, calibrate, then time
-nnx and the two memory orders of the products in turn (see `nnx.benchmarks.timing`).
+nnx and the two memory orders of the products in turn (see `nnx.benchmarks.timing`), on the CPU
+each in a process of its own (see `nnx.benchmarks.contender`).
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-import nnx
-from nnx.backends import Backend, get_backend
-from nnx.benchmarks.cell import LIMITS, NETWORK, Cell
-from nnx.benchmarks.products import bare_products, bytes_needed, flop
-from nnx.benchmarks.settings import N_X, N_Y, Point, Settings
-from nnx.benchmarks.timing import MINIMUM_SAMPLES, Call, Sampling, alternate
+from nnx.backends import get_backend
+from nnx.benchmarks.calls import names_for
+from nnx.benchmarks.cell import Cell
+from nnx.benchmarks.closer import closer_points
+from nnx.benchmarks.contender import Contenders, contenders_on
+from nnx.benchmarks.products import bytes_needed, flop
+from nnx.benchmarks.settings import CLOSER_SHARE, DTYPES, Point, Settings
+from nnx.benchmarks.timing import MINIMUM_SAMPLES, Sampling, alternate
 
 # Keep a margin for the allocator and for what the rest of the machine does.
 MEMORY_SHARE = 0.8
-# A step must leave the weights about where they began: values that vanish become
-# subnormal numbers, which are slow to multiply.
-_LEARNING_RATE = 1e-6
 # Time that a cell takes whatever its size (building, calibrating), in FLOP for weighing.
 _CELL_FLOP = 2e8
 
 
 def sweep(settings: Settings) -> Iterator[Cell]:
-    """Measure the grid of `settings`, giving each cell as it is done.
+    """Measure the grid of `settings` and its closer looks, giving each cell as it is done.
 
-    Every device gets an equal part of the budget, and what those before it left over. The
+    Every device gets an equal part of the budgets, and what those before it left over. The
     cheap cells of a device come first, so that a budget that runs out costs the fewest of them.
     """
-    end = time.perf_counter() + settings.budget_seconds
-    points = sorted(settings.points(), key=_weight)
+    looks = (
+        (_grid(settings), settings.budget_seconds),
+        (_closer(settings), settings.parts_seconds * CLOSER_SHARE * len(settings.devices)),
+    )
+    spent = [0.0 for _ in looks]
     for number, device in enumerate(settings.devices):
-        now = time.perf_counter()
-        part = (end - now) / (len(settings.devices) - number)
-        yield from _sweep_device(
-            [point for point in points if point.device == device], settings, now + part
-        )
+        with contenders_on(device, settings.optimizer, settings.seed) as contenders:
+            for look, (all_points, budget) in enumerate(looks):
+                here = sorted((p for p in all_points if p.device == device), key=_weight)
+                begun = time.perf_counter()
+                part = (budget - spent[look]) / (len(settings.devices) - number)
+                yield from _sweep_device(here, settings, contenders, begun + part)
+                spent[look] += time.perf_counter() - begun
 
 
-def _sweep_device(points: Sequence[Point], settings: Settings, end: float) -> Iterator[Cell]:
-    """Measure the points of one device, until `end` on the host's clock."""
+def points(settings: Settings) -> list[Point]:
+    """List all that `sweep` will measure."""
+    return [*_grid(settings), *_closer(settings)]
+
+
+def _grid(settings: Settings) -> list[Point]:
+    return settings.points() if "grid" in settings.parts else []
+
+
+def _closer(settings: Settings) -> list[Point]:
+    return [point for device in settings.devices for point in closer_points(settings, device)]
+
+
+def _sweep_device(
+    points: Sequence[Point], settings: Settings, contenders: Contenders, end: float
+) -> Iterator[Cell]:
+    """Measure points of one device, until `end` on the host's clock."""
     pace = _Pace()
     for number, point in enumerate(points):
         left = end - time.perf_counter()
         limit = left * _weight(point) / sum(_weight(later) for later in points[number:])
         # Where the budget allows, quick cells may borrow from it: the rest hardly notices.
         limit = max(limit, min(2.0, left / 10))
-        cell = _skip_reason(point, pace, left) or _measure(point, settings, limit)
+        cell = _skip_reason(point, pace, left) or _measure(point, settings, contenders, limit)
         pace.note(cell)
         yield cell
 
@@ -94,44 +114,19 @@ def _skip_reason(point: Point, pace: _Pace, left: float) -> Cell | None:
     return None
 
 
-def _measure(point: Point, settings: Settings, limit_seconds: float) -> Cell:
+def _measure(
+    point: Point, settings: Settings, contenders: Contenders, limit_seconds: float
+) -> Cell:
     """Build and time one cell."""
-    backend = get_backend(point.device)
-    sampling = Sampling(settings.samples, settings.sample_seconds, limit_seconds)
+    sampling = Sampling(
+        settings.samples, settings.sample_seconds, limit_seconds, settings.warm_seconds
+    )
     try:
-        calls: dict[str, Call] = {
-            NETWORK: network_call(point, optimizer=settings.optimizer, seed=settings.seed)
-        }
-        for order, name in LIMITS.items():
-            calls[name] = bare_products(
-                backend, point.sizes, point.m, point.dtype, point.pass_, order
-            )
-        timings = alternate(backend, calls, sampling)
+        ready = contenders.prepare(point, names_for(point))
+        return _cell(point, timings=alternate(ready, sampling))
     except MemoryError as error:
         # CuPy's OutOfMemoryError is one too.
         return _skipped(point, f"out of memory: {error}")
-    return _cell(point, timings=timings)
-
-
-def network_call(
-    point: Point, *, optimizer: str = "GradientDescent", seed: int = 0
-) -> Callable[[], object]:
-    """Return a function that runs the pass of `point` once, with network and data ready."""
-    net = nnx.MLP(point.sizes, device=point.device, dtype=point.dtype, seed=seed)
-    X, Y = synthetic_data(net.backend, point.m, point.dtype, seed)
-    if point.pass_ == "forward":
-        return lambda: net.forward(X, check=False)
-    if point.pass_ == "backward":
-        return lambda: net.backward(Y, net.forward(X, train=True, check=False)[1])
-    step = nnx.TrainingStep(net, point.m, getattr(nnx, optimizer)(learning_rate=_LEARNING_RATE))
-    return lambda: step(X, Y)
-
-
-def synthetic_data(backend: Backend, m: int, dtype: str, seed: int) -> tuple[Any, Any]:
-    """Draw X (n_x, m), each example contiguous, and labels Y (m,), on the device."""
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((m, N_X), dtype=np.dtype(dtype).type).T
-    return backend.asarray(X), backend.asarray(rng.integers(0, N_Y, m))
 
 
 def _flop(point: Point) -> int:
@@ -139,7 +134,9 @@ def _flop(point: Point) -> int:
 
 
 def _bytes(point: Point) -> int:
-    return bytes_needed(point.sizes, point.m, np.dtype(point.dtype).itemsize)
+    # A GPU's own precisions keep float32 parameters, and at most float32 matrices.
+    itemsize = np.dtype(point.dtype).itemsize if point.dtype in DTYPES else 4
+    return bytes_needed(point.sizes, point.m, itemsize)
 
 
 def _weight(point: Point) -> float:
@@ -161,5 +158,6 @@ def _cell(point: Point, **outcome: Any) -> Cell:
         layers=point.layers,
         flop=_flop(point),
         bytes_needed=_bytes(point),
+        part=point.part,
         **outcome,
     )

@@ -6,9 +6,9 @@ from typing import Any, get_args
 import pytest
 
 from nnx.backends import Backend
+from nnx.benchmarks.calls import network_call
 from nnx.benchmarks.cell import Pass
 from nnx.benchmarks.settings import Point
-from nnx.benchmarks.sweep import network_call
 
 
 @pytest.mark.benchmark(min_rounds=5, max_time=0.3, min_time=0.002)

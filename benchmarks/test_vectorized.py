@@ -7,8 +7,8 @@ import pytest
 
 import nnx
 from nnx.backends import Backend
+from nnx.benchmarks.calls import synthetic_data
 from nnx.benchmarks.settings import N_X, N_Y
-from nnx.benchmarks.sweep import synthetic_data
 
 M = 256
 

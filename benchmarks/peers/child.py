@@ -6,12 +6,11 @@ with seconds; and anything that fails with {"error": text}.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from nnx.benchmarks.children import serve
 from nnx.benchmarks.peers.cases import Case
 from nnx.benchmarks.peers.contenders import CONTENDERS, LIBRARIES, Contender, Products
 
@@ -36,24 +35,18 @@ def prepare(name: str, case: Case) -> tuple[Contender, list[float]]:
 def main() -> None:
     """Answer requests until the input ends."""
     name = sys.argv[1]
-    # What a library prints must not get between the answers.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
     contender: Contender | None = None
-    for line in sys.stdin:
-        request = json.loads(line)
-        answer: dict[str, Any]
-        try:
-            if "prepare" in request:
-                contender = None  # frees the memory of the case before
-                contender, costs = prepare(name, Case.from_json(request["prepare"]))
-                answer = {"costs": costs, "version": _version(LIBRARIES[name])}
-            else:
-                assert contender is not None
-                answer = {"seconds": contender.seconds(request["run"])}
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        nonlocal contender
+        if "prepare" in request:
+            contender = None  # frees the memory of the case before
+            contender, costs = prepare(name, Case.from_json(request["prepare"]))
+            return {"costs": costs, "version": _version(LIBRARIES[name])}
+        assert contender is not None
+        return {"seconds": contender.seconds(request["run"])}
+
+    serve(answer)
 
 
 def _version(library: str) -> str:

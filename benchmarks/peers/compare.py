@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
-import subprocess
-import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nnx.benchmarks.children import Child
 from nnx.benchmarks.peers.cases import Case
 from nnx.benchmarks.peers.contenders import CONTENDERS, LIBRARIES, LIMITS, NNX
 from nnx.errors import DataError, unknown_name
@@ -198,22 +196,19 @@ class _Child:
     """The process of one contender."""
 
     def __init__(self, name: str) -> None:
-        command = [sys.executable, "-P", "-m", "nnx.benchmarks.peers.child", name]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True,
-        )  # fmt: skip
+        self._child = Child("nnx.benchmarks.peers.child", name)
+        self.close = self._child.close
 
     def prepare(self, case: Case) -> Outcome:
         """Build the case there, and get the costs for the check."""
-        answer = self._ask({"prepare": case.to_json()})
+        answer = self._child.ask({"prepare": case.to_json()})
         if "error" in answer:
             return Outcome(problem=answer["error"])
         return Outcome(costs=tuple(answer["costs"]), version=answer["version"])
 
     def run(self, repeats: int) -> float:
         """Seconds of one step or fit, over so many."""
-        answer = self._ask({"run": repeats})
+        answer = self._child.ask({"run": repeats})
         if "error" in answer:
             raise DataError(f"a contender failed while it was measured: {answer['error']}")
         return float(answer["seconds"])
@@ -229,23 +224,3 @@ class _Child:
             if seconds >= sample_seconds:
                 return repeats
             repeats = min(math.ceil(1.2 * repeats * sample_seconds / seconds), 10 * repeats)
-
-    def close(self) -> None:
-        """End the process."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        self._process.terminate()
-        self._process.wait()
-
-    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        except (OSError, ValueError):
-            return {"error": f"its process ended with status {self._process.poll()}"}
-        return answer

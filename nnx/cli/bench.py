@@ -1,5 +1,6 @@
 """`nnx bench`: measure the throughput grid, show it, keep it as JSON and as a picture."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nnx.benchmarks import Cell, Record, Settings, environment, sweep, write_record
+from nnx.benchmarks import (
+    Cell,
+    Record,
+    Settings,
+    environment,
+    read_record,
+    sweep,
+    write_record,
+)
 from nnx.benchmarks.environment import hardware_line
+from nnx.benchmarks.finder import find, tasks
+from nnx.benchmarks.findings import Shape
 from nnx.benchmarks.plots import TITLES, draw
-from nnx.benchmarks.settings import DTYPES, OPTIMIZERS, PASSES
+from nnx.benchmarks.regress import SIGMAS, Change, changes, check_amount, differences
+from nnx.benchmarks.settings import DTYPES, OPTIMIZERS, PARTS, PASSES
+from nnx.benchmarks.sweep import points
 from nnx.errors import DataError, MissingDependencyError
 
+_FELL = 3  # the exit status when a share fell
 _CAPTION = "examples / s, GFLOP/s, and share of the speed of the matrix products alone"
 
 
@@ -48,6 +62,7 @@ def _default(field: str) -> str:
 @_lists("layers", int, f"Numbers of hidden layers.  {_default('layers')}")
 @_lists("dtype", str, f"Of {', '.join(DTYPES)}.  {_default('dtypes')}")
 @_lists("pass", str, f"Of {', '.join(PASSES)}.  [default: all]")
+@_lists("parts", str, f"Of {', '.join(PARTS)}.  [default: all]")
 @click.option("--optimizer", help=f"Of {', '.join(OPTIMIZERS)}.  {_default('optimizer')}")
 @click.option("--samples", type=int, help=f"Samples of each cell.  {_default('samples')}")
 @click.option(
@@ -55,7 +70,29 @@ def _default(field: str) -> str:
 )
 @click.option("--out", default="bench-out", show_default=True, help="Folder for the results.")
 @click.option("--quick", is_flag=True, help="A small grid that takes seconds, to try it out.")
-def bench(out: str, quick: bool, **options: Any) -> None:
+@click.option(
+    "--compare", metavar="RECORD", help="An earlier throughput.json: fail where a share fell."
+)
+@click.option(
+    "--fall",
+    default=10.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="How much of itself a share of the limit may fall.",
+)
+@click.option(
+    "--other-machine", is_flag=True, help="Compare with a record of another machine all the same."
+)
+@click.pass_context
+def bench(
+    context: click.Context,
+    out: str,
+    quick: bool,
+    compare: str | None,
+    fall: float,
+    other_machine: bool,
+    **options: Any,
+) -> None:
     """Measure the throughput over m and n_h.
 
     For each cell of the grid a network [784, n_h, 10] (ReLU, softmax) runs a forward pass,
@@ -63,8 +100,15 @@ def bench(out: str, quick: bool, **options: Any) -> None:
     the same shapes are timed, in two memory orders: the faster one is the limit, and "share"
     is how near nnx comes to it (100 %: nothing is lost beside the products).
 
+    The other parts are closer looks at the width (unit by unit), the depth and the dtype; what
+    the device can do at best; where the time of a step goes; the memory of a step against its
+    formula; a loop against vectorized code; and energy, where a counter can be read.
+
     OUT/throughput.json keeps every sample, the settings and the environment;
     OUT/throughput.png is the picture. Earlier results in OUT are replaced.
+
+    With --compare the exit status is 3 if the share of a cell fell by more than --fall percent
+    of itself beyond its noise: three standard errors of the change, from the samples' quartiles.
 
     \b
     Examples:
@@ -72,24 +116,65 @@ def bench(out: str, quick: bool, **options: Any) -> None:
       nnx bench --device cpu --device cuda --m 256,4096,65536
       nnx bench --pass step --hidden 64,1024 --layers 1,3 --dtype float32,float64
       nnx bench --pass step --optimizer Adam --out results/adam
+      nnx bench --parts grid,peaks
+      nnx bench --compare results/before/throughput.json --fall 15
     """
     settings = _settings(quick, options)
+    check_amount(fall / 100)
+    before = None if compare is None else read_record(compare)
     folder = _folder(out)
+    path = folder / "throughput.json"
     where = environment(settings.devices)
+    if before is not None and compare is not None:
+        _check_comparable(before, Path(compare), settings, where, path, other_machine)
     if busy := _busy(where):
         click.echo(busy, err=True)
-    record = Record.of(settings, where, _measure(settings))
+    record = _measure(settings, where)
     show(record, Console())
+    show_findings(record, Console())
     # Files come last and are named even in a pipe: click.echo does not break long paths.
-    click.echo(f"record:  {write_record(record, folder / 'throughput.json')}")
+    click.echo(f"record:  {write_record(record, path)}")
     for line in _pictures(record, folder):
         click.echo(line)
+    if before is not None:
+        context.exit(_FELL if show_changes(changes(before, record), fall / 100, Console()) else 0)
+
+
+def _check_comparable(
+    before: Record,
+    old: Path,
+    settings: Settings,
+    where: Mapping[str, Any],
+    new: Path,
+    other_machine: bool,
+) -> None:
+    """Refuse a comparison that would tell nothing, before minutes are spent on it."""
+    if new.exists() and old.samefile(new):
+        raise DataError(f"--compare {old}: would be overwritten; choose another folder with --out")
+    known = {
+        (c.part, c.device, c.dtype, c.pass_, c.layers, c.n_h, c.m)
+        for c in before.cells
+        if c.measured
+    }
+    wanted = {(p.part, p.device, p.dtype, p.pass_, p.layers, p.n_h, p.m) for p in points(settings)}
+    if not known & wanted:
+        raise DataError(f"--compare {old}: has none of the cells that are asked for here")
+    if before.settings.get("optimizer") != settings.optimizer:
+        raise DataError(
+            f"--compare {old}: its steps are those of {before.settings.get('optimizer')};"
+            f" compare with --optimizer {before.settings.get('optimizer')}"
+        )
+    if others := differences(before.environment, where):
+        text = f"--compare {old}: is of another machine ({'; '.join(others)})"
+        if not other_machine:
+            raise DataError(f"{text}; --other-machine compares all the same")
+        click.echo(f"warning: {text}", err=True)
 
 
 def _settings(quick: bool, options: dict[str, Any]) -> Settings:
     """Settings from the options that were given; the rest keeps its default."""
     names = {"device": "devices", "m": "m", "hidden": "hidden", "layers": "layers"}
-    names |= {"dtype": "dtypes", "pass": "passes"}
+    names |= {"dtype": "dtypes", "pass": "passes", "parts": "parts"}
     chosen: dict[str, Any] = {
         field: options[option] for option, field in names.items() if options[option]
     }
@@ -118,19 +203,26 @@ def _busy(where: Mapping[str, Any]) -> str:
     return f"warning: this machine is busy (load {load:g} on {cores} cores); timings will be off"
 
 
-def _measure(settings: Settings) -> list[Cell]:
-    """Run the sweep under a progress bar."""
+def _measure(settings: Settings, where: Mapping[str, Any]) -> Record:
+    """Run the sweep, and find the rest, under a progress bar."""
     try:
         from tqdm import tqdm
     except ImportError as error:
         raise MissingDependencyError("tqdm", "cli", "the progress bar of nnx bench") from error
-    cells = []
-    with tqdm(total=len(settings.points()), unit="cell", leave=False) as bar:
+    cells: list[Cell] = []
+    begun = time.perf_counter()
+    count = len(points(settings)) + len(tasks(settings))
+    with tqdm(total=count, unit="cell", leave=False) as bar:
+
+        def done(what: str) -> None:
+            bar.set_description(what, refresh=False)
+            bar.update()
+
+        findings = find(settings, lambda task: done(f"{task.device} {task.part}"))
         for cell in sweep(settings):
             cells.append(cell)
-            bar.set_description(f"{cell.device} {cell.pass_}", refresh=False)
-            bar.update()
-    return cells
+            done(f"{cell.device} {cell.pass_}")
+    return Record.of(settings, where, cells, findings, time.perf_counter() - begun)
 
 
 def _pictures(record: Record, folder: Path) -> list[str]:
@@ -160,6 +252,69 @@ def show(record: Record, console: Console) -> None:
         if not cell.measured:
             line = f"skipped {_title(cell)}, m = {cell.m}, n_h = {cell.n_h}: {cell.reason}"
             console.print(Text(line, style="yellow"), soft_wrap=True)
+
+
+def show_findings(record: Record, console: Console) -> None:
+    """Print the parts of a record beside its cells, a line or a few for each."""
+
+    def say(text: str, style: str = "") -> None:
+        console.print(Text(text, style=style), soft_wrap=True)
+
+    found = record.findings
+    for peak in found.peaks:
+        sheet = peak.data_sheet
+        told = f"; {sheet['source']}: {_pair(sheet)}" if sheet else ""
+        say(f"peak of {peak.device}, {peak.dtype}: {_pair(peak.to_json())}{told}")
+    for one in found.operations:
+        total = sum(op.seconds for op in one.operations if op.seconds > 0)
+        longest = sorted((op for op in one.operations if op.seconds > 0), key=lambda o: -o.seconds)
+        parts = ", ".join(f"{op.name} {op.seconds / total:.0%}" for op in longest[:3])
+        say(f"step of {_shape(one.shape)}: {1e6 * one.step_seconds:.4g} µs: {parts}")
+    for use in found.memory:
+        say(
+            f"memory of {_shape(use.shape)}: {use.measured_bytes / 2**20:.1f} MiB measured,"
+            f" {use.formula_bytes / 2**20:.1f} MiB by the formula"
+        )
+    for loop in found.vectorized:
+        times = loop.loop_seconds / loop.vectorized_seconds
+        say(f"{loop.what} on {loop.device}: vectorized {times:.0f} times faster than a loop")
+    for energy in found.energy:
+        say(f"energy of {_shape(energy.shape)}: {energy.joules_per_example:.3g} J an example")
+    for part, reason in found.reasons.items():
+        say(f"no {part}: {reason}", "yellow")
+
+
+def _pair(peak: Mapping[str, Any]) -> str:
+    """Two figures of a peak."""
+    flop, moved = peak["matmul_gflop_per_second"], peak["bandwidth_gb_per_second"]
+    return f"{flop:.4g} GFLOP/s, {moved:.4g} GB/s"
+
+
+def _shape(shape: Shape) -> str:
+    return f"{shape.device}, {shape.dtype}, m = {shape.m}, n_h = {shape.n_h}"
+
+
+def show_changes(found: Sequence[Change], amount: float, console: Console) -> bool:
+    """Print the shares that fell by more than `amount`, beyond their noise; whether any did."""
+    fallen = [change for change in found if change.fell(amount)]
+    if fallen:
+        table = Table(box=None, pad_edge=False)
+        for name in ("cell", "then", "now", "fall", f"noise ({SIGMAS:g} s.e.)"):
+            table.add_column(name, justify="left" if name == "cell" else "right", no_wrap=True)
+        for change in fallen:
+            cell = change.after
+            table.add_row(
+                f"{_title(cell)}, m = {cell.m}, n_h = {cell.n_h}",
+                *(f"{value:.0%}" for value in (change.before.share, cell.share, change.fall)),
+                f"{SIGMAS * change.noise:.0%}",
+            )
+        console.print(table)
+    console.print(
+        f"{len(fallen)} of {len(found)} shares of the limit fell by more than {amount:.3g} of"
+        " themselves beyond their noise",
+        style="red" if fallen else "green", soft_wrap=True,
+    )  # fmt: skip
+    return bool(fallen)
 
 
 def _title(cell: Cell) -> str:

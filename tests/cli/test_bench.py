@@ -15,6 +15,7 @@ from nnx.cli import bench, main
 
 Output = pytest.CaptureFixture[str]
 TINY = ["bench", "--quick", "--device", "cpu", "--m", "4,8", "--hidden", "3", "--samples", "2"]
+GRID = ["--parts", "grid"]
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     monkeypatch.chdir(tmp_path)
     real = bench.environment
     monkeypatch.setattr(bench, "environment", lambda names: {**real(names), "load_average": 0.0})
-    return lambda *options: main([*TINY, *options])
+    return lambda *options: main([*TINY, *(() if "--parts" in options else GRID), *options])
 
 
 def test_it_ends_with_a_table_a_record_and_a_picture(
@@ -58,7 +59,7 @@ def test_options_select_a_part_of_the_grid(run: Callable[..., int]) -> None:
 
 
 def test_without_options_the_settings_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("device", "m", "hidden", "layers", "dtype", "pass")
+    names = ("device", "m", "hidden", "layers", "dtype", "pass", "parts")
     nothing = dict.fromkeys(names, ()) | dict.fromkeys(("optimizer", "samples", "budget"))
     assert bench._settings(False, nothing) == bench.Settings()
     assert bench._settings(True, nothing) == bench.Settings.quick()
