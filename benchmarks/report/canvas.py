@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -228,7 +229,8 @@ def _figure(chart: Chart, width: int) -> Any:
     shown = list(axes.flat[:count])
     for panel, one in zip(chart.panels, shown, strict=True):
         if panel.title:
-            one.set_title(panel.title, pad=8)
+            letters = int((width / columns - 40) / 8.2)
+            one.set_title(textwrap.fill(panel.title, letters), pad=8)
         panel.draw(one, wide)
     for unused in axes.flat[count:]:
         unused.remove()

@@ -237,16 +237,17 @@ def _one_for_each_place(sources: Sequence[Source]) -> list[Source]:
     """One record for each environment; what changes from minute to minute does not count."""
     passing = ("date", "load_average", "devices", "blas", "variables")
     known: dict[str, Source] = {}
-    for source in sources:
+    # The one that tells of the most devices stands for its place.
+    for source in sorted(sources, key=lambda source: -len(source.devices)):
         lasting = {k: v for k, v in source.environment.items() if k not in passing}
         known.setdefault(repr((source.path.parent, sorted(lasting.items()))), source)
-    return list(known.values())
+    return [source for source in sources if any(source is one for one in known.values())]
 
 
 def _place(source: Source) -> dict[str, Any]:
     """Where and when, for the top of the page."""
     return {
-        "label": source.label,
+        "label": "" if any(source.label in line for line in hardware(source)) else source.label,
         "hardware": hardware(source),
         "date": str(source.environment.get("date", ""))[:10],
         "commit": commit(source.environment),

@@ -12,6 +12,8 @@ from nnx.benchmarks.fields import Field, read_json
 from nnx.benchmarks.peers.record import SCHEMA as PEERS
 from nnx.benchmarks.peers.record import read_peers
 from nnx.benchmarks.record import FIRST_SCHEMA, SCHEMA, read_record
+from nnx.benchmarks.scale.record import SCHEMA as SCALE
+from nnx.benchmarks.scale.record import read_study
 from nnx.errors import DataError
 
 # Kind of record by schema, and what reads it.
@@ -19,7 +21,7 @@ _READERS: Mapping[str, tuple[str, Callable[[str | Path], Any]]] = {
     SCHEMA: ("bench", read_record),
     FIRST_SCHEMA: ("bench", read_record),
     PEERS: ("peers", read_peers),
-    "nnx-scale/1": ("scale", read_json),
+    SCALE: ("scale", read_study),
     "nnx-teacher-law/1": ("laws", read_json),
 }
 KINDS = ("scale", "bench", "laws", "peers")

@@ -242,7 +242,7 @@ def _speed_up(groups: Mapping[str, Sequence[Cell]], ending: str) -> Iterator[Cha
         Axis(HIDDEN_LABEL, partial(steps, widths)),
         Axis(M_LABEL, partial(steps, all_m)),
         [
-            Panel(f"{name} / {base_name}", partial(_draw_map, ratios, all_m, widths))
+            Panel(name, partial(_draw_map, ratios, all_m, widths))
             for name, ratios in maps.items()
         ],
         columns=2,
