@@ -34,7 +34,7 @@ class Contenders:
     """
 
     def __init__(self, device: str, optimizer: str, seed: int) -> None:
-        self._settings = {"optimizer": optimizer, "seed": seed}
+        self._settings: dict[str, Any] = {"optimizer": optimizer, "seed": seed}
         self._children: dict[str, Child] = {}
         if device == _OWN_PROCESS:
             module = "nnx.benchmarks.contender"

@@ -2,13 +2,15 @@
 
 The share (`Cell.share`) is compared and not the speed: the bare products that run beside nnx tell
 what the machine gave on that day. A share has fallen when it fell by more than a stated amount
-even if `SIGMAS` standard errors of the change are granted to the noise of the samples.
+even if `SIGMAS` standard errors of the change are granted to the noise of the samples, and does so
+again when the cell is measured once more: what disturbs a machine for a second is in no sample's
+spread.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +64,17 @@ def changes(before: Record, after: Record) -> list[Change]:
         Change(known[key(cell)], cell)
         for cell in after.cells
         if cell.measured and key(cell) in known
+    ]
+
+
+def confirmed(found: Sequence[Change], again: Iterable[Cell], amount: float) -> list[Change]:
+    """Keep the changes whose share fell in a second measurement too."""
+    second = {key(cell): cell for cell in again if cell.measured}
+    return [
+        change
+        for change in found
+        if key(change.after) in second
+        and Change(change.before, second[key(change.after)]).fell(amount)
     ]
 
 

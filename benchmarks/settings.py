@@ -88,12 +88,12 @@ class Settings:
     passes: Sequence[str] = PASSES
     optimizer: str = "GradientDescent"
     samples: int = 8
-    sample_seconds: float = 0.01
+    sample_seconds: float = 0.006
     budget_seconds: float = 80.0
     seed: int = 0
     warm_seconds: float = 0.02
     parts: Sequence[str] = PARTS
-    parts_seconds: float = 45.0
+    parts_seconds: float = 40.0
     thorough: bool = True
 
     @classmethod

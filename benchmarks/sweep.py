@@ -47,6 +47,15 @@ def sweep(settings: Settings) -> Iterator[Cell]:
                 spent[look] += time.perf_counter() - begun
 
 
+def measure_again(settings: Settings, cells: Sequence[Cell]) -> Iterator[Cell]:
+    """Measure these cells once more, in their order."""
+    for device in dict.fromkeys(cell.device for cell in cells):
+        with contenders_on(device, settings.optimizer, settings.seed) as contenders:
+            for cell in cells:
+                if cell.device == device:
+                    yield _measure(_point(cell), settings, contenders, settings.budget_seconds)
+
+
 def points(settings: Settings) -> list[Point]:
     """List all that `sweep` will measure."""
     return [*_grid(settings), *_closer(settings)]
@@ -142,6 +151,10 @@ def _bytes(point: Point) -> int:
 def _weight(point: Point) -> float:
     """Share of the budget that a cell deserves, in FLOP."""
     return _CELL_FLOP + _flop(point) * (2 if point.dtype == "float64" else 1)
+
+
+def _point(cell: Cell) -> Point:
+    return Point(cell.device, cell.dtype, cell.pass_, cell.m, cell.n_h, cell.layers, part=cell.part)
 
 
 def _skipped(point: Point, reason: str) -> Cell:

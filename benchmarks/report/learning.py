@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from nnx.benchmarks.report.canvas import (
@@ -60,7 +61,7 @@ def _performance(task: str, studies: Sequence[Study], ending: str) -> Chart:
         f"performance{ending}",
         f"{task[:1].upper()}{task[1:]}",
         f"The lecture's sketch, measured. Each point: the mean test result at that m{repeats}. "
-        f"{first.task['note']}".strip(),
+        f"{first.task['note'].rstrip('.')}.",
         " ".join(_curve_words(study) for study in studies),
         Axis(DATA_LABEL, partial(counts, [m for study in studies for m in study.all_m])),
         y,
@@ -93,29 +94,36 @@ def _draw_performance(study: Study, labelled: bool, axes: Any, wide: bool) -> No
     def height(error: float) -> float:
         return 100 * (1 - error) if study.classifies else error
 
-    ends, names = [], []
     for name, points in study.curves.items():
         look, m = study.looks[name], [point.m for point in points]
         low, high = [height(p.high) for p in points], [height(p.low) for p in points]
         axes.fill_between(m, low, high, color=look.color, alpha=0.16, linewidth=0)
         axes.plot(m, [height(point.mean) for point in points], **look.line())
-        ends.append((m[-1], height(points[-1].mean)))
-        names.append(name)
-    if not (labelled and wide):
-        return
-    # Names beside the curves' ends, moved apart where they would touch.
+    if labelled and wide and study.classifies:
+        _names_beside(study, axes)
+    elif labelled and wide:
+        _labels_in_legend(axes, study)
+
+
+def _names_beside(study: Study, axes: Any) -> None:
+    """Names at the right, as high as the curves end, moved apart where they would touch."""
     bottom, top = axes.get_ylim()
-    if not study.classifies:
-        axes.set_yscale("log")
-        return _labels_in_legend(axes, study)
-    places = spread([end[1] for end in ends], (top - bottom) / 22)
-    right = max(m for m, _ in ends)
-    for name, (m, end), place in zip(names, ends, places, strict=True):
-        axes.annotate(
-            study.name(name), (m, end), (right * 1.35, place), annotation_clip=False, va="center",
-            color=INK, arrowprops={"arrowstyle": "-", "color": study.looks[name].color, "lw": 1.2},
-        )  # fmt: skip
-    return None
+    top = min(top, 100.5)
+    axes.set_ylim(bottom, top)
+    axes.set_xscale("log", base=2)
+    limits, right = axes.get_xlim(), study.all_m[-1]
+    ends = {name: points[-1] for name, points in study.curves.items()}
+    places = spread([100 * (1 - end.mean) for end in ends.values()], (top - bottom) / 22)
+    for (name, end), place in zip(ends.items(), places, strict=True):
+        look, x = study.looks[name], right * 1.5
+        axes.plot([x], [place], clip_on=False, **look.line())
+        axes.annotate(study.name(name), (x, place), (9, 0), textcoords="offset points",
+                      annotation_clip=False, va="center", color=INK)  # fmt: skip
+        # A curve that ends earlier has no line to its name: it would look like a result.
+        if end.m == right:
+            axes.plot([right, x], [100 * (1 - end.mean), place], color=look.color, clip_on=False,
+                      linewidth=1)  # fmt: skip
+    axes.set_xlim(limits)
 
 
 def _labels_in_legend(axes: Any, study: Study) -> None:
@@ -163,7 +171,7 @@ def _order(study: Study, m: int) -> str:
     by_size = list(reversed(networks))
     at = f"At m = {count(m)}"
     in_order = [name for name in ranked if name in networks] == by_size
-    apart = all(_apart(there[a], there[b]) for a, b in zip(by_size, by_size[1:], strict=False))
+    apart = all(_apart(there[a], there[b]) for a, b in pairwise(by_size))
     beaten = [name for name in study.traditional if name in there]
     ahead = all(there[by_size[0]].mean < there[name].mean for name in beaten) if by_size else False
     if in_order and apart and ahead and len(by_size) > 1:
@@ -171,17 +179,13 @@ def _order(study: Study, m: int) -> str:
         return (
             f"{at} size decides: each network is ahead of the smaller ones{others}, whichever seed."
         )
-    if in_order and ahead and len(by_size) > 1:
-        others = " and the largest is ahead of every traditional algorithm" if beaten else ""
-        return f"{at} the networks stand in the order of their size{others}, though seeds overlap."
     leader, *rest = ranked
-    close = [name for name in rest if not _apart(there[leader], there[name])]
     word = short_name(leader, study.networks)
-    if close:
-        return (
-            f"{at} there is no clear order: {listed([word, *(short_name(n, study.networks) for n in close)])} "
-            "overlap between seeds."
-        )
+    if close := [name for name in rest if not _apart(there[leader], there[name])]:
+        together = listed([word, *(short_name(name, study.networks) for name in close)])
+        return f"{at} there is no clear order: the seeds of {together} overlap."
+    if in_order and len(by_size) > 1:
+        return f"{at} the {word} leads ({study.quality(there[leader].mean)}); others overlap."
     return f"{at} the {word} leads ({study.quality(there[leader].mean)}), not the order of size."
 
 

@@ -247,7 +247,7 @@ def _one_for_each_place(sources: Sequence[Source]) -> list[Source]:
 def _place(source: Source) -> dict[str, Any]:
     """Where and when, for the top of the page."""
     return {
-        "label": "" if any(source.label in line for line in hardware(source)) else source.label,
+        "label": "" if any(source.place in line for line in hardware(source)) else source.place,
         "hardware": hardware(source),
         "date": str(source.environment.get("date", ""))[:10],
         "commit": commit(source.environment),
@@ -261,7 +261,7 @@ def _facts(source: Source, name: str) -> dict[str, Any]:
     if name == "settings" and took:
         rows.append(("measuring took", seconds(took)))
     title = ": ".join(filter(None, (source.label, f"{source.path.name} ({source.schema})")))
-    return {"title": title if name == "settings" else source.label, "rows": rows}
+    return {"title": title if name == "settings" else source.place, "rows": rows}
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:

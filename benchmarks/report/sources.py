@@ -48,6 +48,8 @@ class Source:
         The JSON as it lies in the file.
     label : str
         What tells it from the others of its kind; "" for the only one.
+    place : str
+        What tells its folder from the others; "" for the only one.
     """
 
     kind: str
@@ -56,6 +58,7 @@ class Source:
     record: Any
     plain: Mapping[str, Any]
     label: str = ""
+    place: str = ""
 
     @property
     def environment(self) -> Mapping[str, Any]:
@@ -158,7 +161,7 @@ def _labelled(sources: list[Source]) -> list[Source]:
                 break
     named = []
     for source in sources:
-        label = labels[source.path.resolve().parent]
+        place = label = labels[source.path.resolve().parent]
         twins = [
             other
             for other in sources
@@ -167,7 +170,7 @@ def _labelled(sources: list[Source]) -> list[Source]:
         ]
         if len(twins) > 1:
             label = f"{label}, {source.path.stem}" if label else source.path.stem
-        named.append(replace(source, label=label))
+        named.append(replace(source, label=label, place=place))
     return named
 
 

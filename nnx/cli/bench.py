@@ -7,8 +7,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from nnx.benchmarks import (
     Cell,
@@ -19,17 +17,15 @@ from nnx.benchmarks import (
     sweep,
     write_record,
 )
-from nnx.benchmarks.environment import hardware_line
 from nnx.benchmarks.finder import find, tasks
-from nnx.benchmarks.findings import Shape
-from nnx.benchmarks.plots import TITLES, draw
-from nnx.benchmarks.regress import SIGMAS, Change, changes, check_amount, differences
+from nnx.benchmarks.plots import draw
+from nnx.benchmarks.regress import SIGMAS, changes, check_amount, confirmed, differences
 from nnx.benchmarks.settings import DTYPES, OPTIMIZERS, PARTS, PASSES
-from nnx.benchmarks.sweep import points
+from nnx.benchmarks.sweep import measure_again, points
+from nnx.cli.bench_tables import show, show_findings, title
 from nnx.errors import DataError, MissingDependencyError
 
 _FELL = 3  # the exit status when a share fell
-_CAPTION = "examples / s, GFLOP/s, and share of the speed of the matrix products alone"
 
 
 def _lists(
@@ -86,6 +82,7 @@ def _default(field: str) -> str:
 @click.pass_context
 def bench(
     context: click.Context,
+    /,
     out: str,
     quick: bool,
     compare: str | None,
@@ -108,7 +105,8 @@ def bench(
     OUT/throughput.png is the picture. Earlier results in OUT are replaced.
 
     With --compare the exit status is 3 if the share of a cell fell by more than --fall percent
-    of itself beyond its noise: three standard errors of the change, from the samples' quartiles.
+    of itself beyond its noise (three standard errors of the change, from the samples' quartiles),
+    and did so again when it was measured once more.
 
     \b
     Examples:
@@ -137,7 +135,7 @@ def bench(
     for line in _pictures(record, folder):
         click.echo(line)
     if before is not None:
-        context.exit(_FELL if show_changes(changes(before, record), fall / 100, Console()) else 0)
+        context.exit(_FELL if _fallen(before, record, settings, fall / 100) else 0)
 
 
 def _check_comparable(
@@ -233,120 +231,23 @@ def _pictures(record: Record, folder: Path) -> list[str]:
         return [f"no picture: {error}"]
 
 
-def show(record: Record, console: Console) -> None:
-    """Print a table for each device, dtype, depth and pass, then what was skipped and why."""
-    groups: dict[tuple[str, int, int, str], list[Cell]] = {}
-    for cell in record.part("grid"):
-        device, pass_ = record.settings["devices"].index(cell.device), list(TITLES)
-        key = device, pass_.index(cell.pass_), cell.layers, cell.dtype
-        groups.setdefault(key, []).append(cell)
-    device = ""
-    for _, cells in sorted(groups.items()):
-        if cells[0].device != device:
-            device = cells[0].device
-            hardware = f"{device}: {hardware_line(record.environment, device)}"
-            console.print(Text(hardware, style="dim"), soft_wrap=True)
-        console.print(Text(_title(cells[0]), style="bold"), _table(cells), "")
-    console.print(_CAPTION, soft_wrap=True)
-    for cell in record.cells:
-        if not cell.measured:
-            line = f"skipped {_title(cell)}, m = {cell.m}, n_h = {cell.n_h}: {cell.reason}"
-            console.print(Text(line, style="yellow"), soft_wrap=True)
-
-
-def show_findings(record: Record, console: Console) -> None:
-    """Print the parts of a record beside its cells, a line or a few for each."""
-
-    def say(text: str, style: str = "") -> None:
-        console.print(Text(text, style=style), soft_wrap=True)
-
-    found = record.findings
-    for peak in found.peaks:
-        sheet = peak.data_sheet
-        told = f"; {sheet['source']}: {_pair(sheet)}" if sheet else ""
-        say(f"peak of {peak.device}, {peak.dtype}: {_pair(peak.to_json())}{told}")
-    for one in found.operations:
-        total = sum(op.seconds for op in one.operations if op.seconds > 0)
-        longest = sorted((op for op in one.operations if op.seconds > 0), key=lambda o: -o.seconds)
-        parts = ", ".join(f"{op.name} {op.seconds / total:.0%}" for op in longest[:3])
-        say(f"step of {_shape(one.shape)}: {1e6 * one.step_seconds:.4g} µs: {parts}")
-    for use in found.memory:
-        say(
-            f"memory of {_shape(use.shape)}: {use.measured_bytes / 2**20:.1f} MiB measured,"
-            f" {use.formula_bytes / 2**20:.1f} MiB by the formula"
-        )
-    for loop in found.vectorized:
-        times = loop.loop_seconds / loop.vectorized_seconds
-        say(f"{loop.what} on {loop.device}: vectorized {times:.0f} times faster than a loop")
-    for energy in found.energy:
-        say(f"energy of {_shape(energy.shape)}: {energy.joules_per_example:.3g} J an example")
-    for part, reason in found.reasons.items():
-        say(f"no {part}: {reason}", "yellow")
-
-
-def _pair(peak: Mapping[str, Any]) -> str:
-    """Two figures of a peak."""
-    flop, moved = peak["matmul_gflop_per_second"], peak["bandwidth_gb_per_second"]
-    return f"{flop:.4g} GFLOP/s, {moved:.4g} GB/s"
-
-
-def _shape(shape: Shape) -> str:
-    return f"{shape.device}, {shape.dtype}, m = {shape.m}, n_h = {shape.n_h}"
-
-
-def show_changes(found: Sequence[Change], amount: float, console: Console) -> bool:
-    """Print the shares that fell by more than `amount`, beyond their noise; whether any did."""
+def _fallen(before: Record, after: Record, settings: Settings, amount: float) -> bool:
+    """Print the shares that fell by more than `amount` beyond their noise; whether any did."""
+    found = changes(before, after)
     fallen = [change for change in found if change.fell(amount)]
     if fallen:
-        table = Table(box=None, pad_edge=False)
-        for name in ("cell", "then", "now", "fall", f"noise ({SIGMAS:g} s.e.)"):
-            table.add_column(name, justify="left" if name == "cell" else "right", no_wrap=True)
-        for change in fallen:
-            cell = change.after
-            table.add_row(
-                f"{_title(cell)}, m = {cell.m}, n_h = {cell.n_h}",
-                *(f"{value:.0%}" for value in (change.before.share, cell.share, change.fall)),
-                f"{SIGMAS * change.noise:.0%}",
-            )
-        console.print(table)
-    console.print(
-        f"{len(fallen)} of {len(found)} shares of the limit fell by more than {amount:.3g} of"
-        " themselves beyond their noise",
-        style="red" if fallen else "green", soft_wrap=True,
-    )  # fmt: skip
+        click.echo(f"{len(fallen)} shares fell; these cells are measured once more")
+        again = measure_again(settings, [change.after for change in fallen])
+        fallen = confirmed(fallen, again, amount)
+    for change in fallen:
+        cell = change.after
+        click.echo(
+            f"fell: {title(cell)}, m = {cell.m}, n_h = {cell.n_h}: {change.before.share:.1%} then,"
+            f" {cell.share:.1%} now, {change.fall:.1%} less;"
+            f" noise ({SIGMAS:g} standard errors) {SIGMAS * change.noise:.1%}"
+        )
+    click.echo(
+        f"{len(fallen)} of {len(found)} shares of the limit fell by more than {100 * amount:.3g} %"
+        " of themselves beyond their noise"
+    )
     return bool(fallen)
-
-
-def _title(cell: Cell) -> str:
-    """Device, pass, numbers and depth of a cell."""
-    depth = "1 hidden layer" if cell.layers == 1 else f"{cell.layers} hidden layers"
-    return f"{cell.device}: {TITLES[cell.pass_]}, {cell.dtype}, {depth}"
-
-
-def _table(cells: Sequence[Cell]) -> Table:
-    """Table of one device, dtype, depth and pass: m down, n_h across."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("m \\ n_h", justify="right", no_wrap=True)
-    widths = sorted({cell.n_h for cell in cells})
-    for n_h in widths:
-        table.add_column(str(n_h), justify="right", no_wrap=True)
-    known = {(cell.m, cell.n_h): cell for cell in cells}
-    for m in sorted({cell.m for cell in cells}):
-        table.add_row(str(m), *(_entry(known[m, n_h]) for n_h in widths))
-    return table
-
-
-def _entry(cell: Cell) -> str:
-    """Throughput, GFLOP/s and share of the limit, such as "4.16M 105.3  63%"."""
-    if not cell.measured:
-        return "skipped"
-    return f"{_rate(cell.examples_per_second)} {cell.gflop_per_second:5.1f} {cell.share:4.0%}"
-
-
-def _rate(rate: float) -> str:
-    """Three figures of a rate, with k, M or G."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        # From 999.5 on three figures round up to the next unit.
-        if rate >= 0.9995 * size:
-            return f"{rate / size:.3g}{unit}"
-    return f"{rate:.3g}"

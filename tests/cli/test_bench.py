@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from nnx.benchmarks import Cell, Record, Timing, read_record
+from nnx.benchmarks import Cell, Record, Timing, read_record, write_record
 from nnx.benchmarks.cell import LIMITS, NETWORK
-from nnx.cli import bench, main
+from nnx.cli import bench, bench_tables, main
 
 Output = pytest.CaptureFixture[str]
 TINY = ["bench", "--quick", "--device", "cpu", "--m", "4,8", "--hidden", "3", "--samples", "2"]
@@ -111,6 +112,116 @@ def test_the_warning_goes_to_standard_error(
     assert "warning: busy" not in output.out
 
 
+def test_every_part_of_a_record_is_measured_and_told(
+    run: Callable[..., int], capsys: Output
+) -> None:
+    parts = "peaks,operations,memory,vectorized,energy,depth"
+    assert run("--parts", parts) == 0
+    shown = capsys.readouterr().out
+    for line in ("peak of cpu, float32", "step of cpu", "memory of cpu", "dot product on cpu"):
+        assert line in shown
+    assert "energy" in shown
+    record = read_record("bench-out/throughput.json")
+    assert {cell.part for cell in record.cells} == {"depth"}
+    assert record.findings.peaks[0].gflop_per_second > 0
+    assert record.seconds is not None
+    assert "no picture: nothing to draw" in shown
+
+
+def test_a_record_is_compared_with_an_earlier_one(
+    run: Callable[..., int], capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("--pass", "step", "--out", "before") == 0
+    before = read_record("before/throughput.json")
+    quiet = [quieter(cell) for cell in before.cells]
+    write_record(replace(before, cells=quiet), "before/throughput.json")
+    slow = [replace(c, timings={**c.timings, NETWORK: tripled(c)}) for c in quiet]
+    monkeypatch.setattr(bench, "sweep", lambda settings: iter(slow))
+    monkeypatch.setattr(bench, "measure_again", lambda settings, cells: iter(slow))
+    arguments = ("--pass", "step", "--compare", "before/throughput.json", "--out", "after")
+    assert run(*arguments) == 3
+    shown = capsys.readouterr().out
+    assert "fell: cpu: training step, float32, 1 hidden layer, m = 4, n_h = 3" in shown
+    assert "2 of 2 shares of the limit fell by more than 10 % of themselves" in shown
+    slow[:] = quiet
+    assert run(*arguments) == 0
+    assert "0 of 2 shares" in capsys.readouterr().out
+
+
+def quieter(cell: Cell) -> Cell:
+    """The cell with samples that do not vary."""
+    timings = {name: Timing(1, (timing.median,) * 3) for name, timing in cell.timings.items()}
+    return replace(cell, timings=timings)
+
+
+def tripled(cell: Cell) -> Timing:
+    """What nnx took, three times as long."""
+    return Timing(1, tuple(3 * s for s in cell.nnx.samples))
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Callable[..., str]:
+    """Write a record of this machine with one cell, and name its file."""
+
+    def write(changes: Any = None, **fields: Any) -> str:
+        where = {**bench.environment(["cpu"]), **(changes or {})}
+        settings = {"optimizer": "GradientDescent", **fields}
+        found = Record(settings, where, (cell(m=4, n_h=3),))
+        return str(write_record(found, tmp_path / "earlier" / "throughput.json"))
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields", "options", "message"),
+    [
+        ({"cpu": {"model": "another"}}, {}, (), "is of another machine (processor: another then"),
+        ({}, {"optimizer": "Adam"}, (), "its steps are those of Adam; compare with --optimizer"),
+        ({}, {}, ("--dtype", "float64"), "has none of the cells that are asked for"),
+        ({}, {}, ("--out", "earlier"), "would be overwritten"),
+        ({}, {}, ("--fall", "0"), "between 0 and 1, got 0"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_any_work(
+    run: Callable[..., int],
+    earlier: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Output,
+    changes: Any,
+    fields: Any,
+    options: Any,
+    message: str,
+) -> None:
+    path = earlier(changes, **fields)
+    before = Path(path).read_bytes()
+    monkeypatch.setattr(bench, "sweep", lambda settings: pytest.fail("it measured"))
+    status = main(["bench", "--quick", "--device", "cpu", "--m", "4", "--hidden", "3", *GRID,
+                 "--compare", path, *options])  # fmt: skip
+    assert status == 1
+    assert message in capsys.readouterr().err
+    assert Path(path).read_bytes() == before
+
+
+def test_a_record_that_is_none_is_refused_before_any_work(
+    run: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    Path("bench-out").mkdir()
+    Path("bench-out/throughput.json").write_text("kept")
+    Path("old.json").write_text('{"schema": "nnx-bench/2"}')
+    monkeypatch.setattr(bench, "sweep", lambda settings: pytest.fail("it measured"))
+    assert run("--compare", "old.json") == 1
+    assert "old.json: settings: is missing" in capsys.readouterr().err
+    assert Path("bench-out/throughput.json").read_text() == "kept"
+
+
+def test_another_machine_is_a_warning_where_it_is_asked_for(
+    run: Callable[..., int], earlier: Callable[..., str], capsys: Output
+) -> None:
+    path = earlier({"cpu": {"model": "another"}})
+    assert run("--pass", "forward", "--compare", path, "--other-machine") in (0, 3)
+    assert "warning: --compare" in capsys.readouterr().err
+
+
 def cell(device: str = "cpu", **changes: Any) -> Cell:
     """Make a cell of 100 examples in two seconds, at half the speed of the products."""
     timings = {NETWORK: Timing(1, (2.0,)), **{name: Timing(1, (1.0,)) for name in LIMITS.values()}}
@@ -123,7 +234,7 @@ def shown(*cells: Cell) -> str:
     """What `show` prints of a record with these cells."""
     devices = tuple(dict.fromkeys(cell.device for cell in cells))
     console = Console(file=StringIO(), width=80)
-    bench.show(Record({"devices": devices}, {}, cells), console)
+    bench_tables.show(Record({"devices": devices}, {}, cells), console)
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
 
@@ -179,4 +290,4 @@ def test_the_default_grid_fits_a_terminal_of_80_columns() -> None:
     ],
 )
 def test_rates_have_three_figures(rate: float, text: str) -> None:
-    assert bench._rate(rate) == text
+    assert bench_tables._rate(rate) == text

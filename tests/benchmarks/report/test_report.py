@@ -15,7 +15,7 @@ from nnx.benchmarks.report import find_sources, write_report
 from nnx.cli import main
 from nnx.errors import DataError, MissingDependencyError
 
-from .conftest import MAKERS, bench_record, peers_record, scale_record, write
+from report_records import MAKERS, bench_record, peers_record, scale_record, write
 
 Plain = dict[str, Any]
 SECTIONS = {"performance", "throughput", "peers", "laws", "tables", "environment"}
