@@ -241,10 +241,7 @@ def _speed_up(groups: Mapping[str, Sequence[Cell]], ending: str) -> Iterator[Cha
         f"{' '.join(sentences)}",
         Axis(HIDDEN_LABEL, partial(steps, widths)),
         Axis(M_LABEL, partial(steps, all_m)),
-        [
-            Panel(name, partial(_draw_map, ratios, all_m, widths))
-            for name, ratios in maps.items()
-        ],
+        [Panel(name, partial(_draw_map, ratios, all_m, widths)) for name, ratios in maps.items()],
         columns=2,
         height=380,
     )

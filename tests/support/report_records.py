@@ -3,10 +3,12 @@
 import json
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from nnx.scaling import fit_joint_law, fit_power_law
 
 Plain = dict[str, Any]
@@ -184,7 +186,7 @@ def scale_record(
         alpha, beta, gamma = CURVES[name]
         hidden = NETWORKS.get(name)
         sizes = [64, *(hidden or []), 10]
-        n = sum(a * b + b for a, b in zip(sizes, sizes[1:], strict=False))
+        n = sum(a * b + b for a, b in pairwise(sizes))
         for m in M:
             for seed in range(seeds):
                 # All alike, and scattered, where data are few.
@@ -243,7 +245,7 @@ def scale_record(
                            "sentence": "10¹² FLOP are spent best on 30,000 parameters."}],
         },
         "times": {
-            "cells": [None if c["status"] != "done" else 1e-4 * c["m"] + 0.02 for c in cells],
+            "cells": [0.0 if c["status"] != "done" else 1e-4 * c["m"] + 0.02 for c in cells],
             "seconds": 300.0, "workers": 2,
         },
         "environment": environment(**where),

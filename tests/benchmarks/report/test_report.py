@@ -14,7 +14,6 @@ import pytest
 from nnx.benchmarks.report import find_sources, write_report
 from nnx.cli import main
 from nnx.errors import DataError, MissingDependencyError
-
 from report_records import MAKERS, bench_record, peers_record, scale_record, write
 
 Plain = dict[str, Any]
@@ -75,7 +74,9 @@ def test_every_section_and_figure_is_there(report: Path) -> None:
     assert len(page.ids) == len(set(page.ids))
 
 
-def test_the_first_words_are_the_headline_and_the_first_figure_is_the_lectures(report: Path) -> None:
+def test_the_first_words_are_the_headline_and_the_first_figure_is_the_lectures(
+    report: Path,
+) -> None:
     page = read(report)
     order = [page.text.index(text) for text in (
         "With 131,072 examples the large network gets", "size decides", "The lecture's sketch",
