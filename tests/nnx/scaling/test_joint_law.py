@@ -114,7 +114,7 @@ def test_averaging_the_loss_gives_another_law_and_summing_does_not() -> None:
 
     averaged, averaged_loss = best(1 / len(m))
     summed, summed_loss = best(1.0)
-    law = fit_joint_law(m, n, error, hold_out=0, delta=DELTA)
+    law = fit_joint_law(m, n, error, hold_out=0, delta=DELTA, bootstrap=100)
     ours = np.array([np.log(law.A), law.a, np.log(law.B), law.b, np.log(law.E)])
     our_loss = loss_and_gradient(ours, m, n, error, 1.0)[0]
 
