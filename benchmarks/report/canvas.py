@@ -212,6 +212,7 @@ def paired(charts: Iterable[Chart]) -> Iterator[Chart]:
 
 def _figure(chart: Chart, width: int) -> Any:
     """Lay the panels out and have them drawn."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     wide, count = width == WIDE, len(chart.panels)
@@ -229,7 +230,7 @@ def _figure(chart: Chart, width: int) -> Any:
     shown = list(axes.flat[:count])
     for panel, one in zip(chart.panels, shown, strict=True):
         if panel.title:
-            letters = int((width / columns - 40) / 8.2)
+            letters = int((width / columns - 56) / 8.6)
             one.set_title(textwrap.fill(panel.title, letters), pad=8)
         panel.draw(one, wide)
     for unused in axes.flat[count:]:
@@ -250,6 +251,10 @@ def _figure(chart: Chart, width: int) -> Any:
             handles, [label for label, _ in entries], loc="outside lower center", ncols=across,
             handlelength=2.2, columnspacing=1.4,
         )  # fmt: skip
+    # Laid out once, not for each form of the file.
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     return figure
 
 

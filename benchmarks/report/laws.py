@@ -42,6 +42,7 @@ def charts(studies: Sequence[Study], teachers: Sequence[Source]) -> Iterator[Cha
         yield from _over_size(same, ending)
     if teachers:
         yield _teacher_losses(teachers)
+    if any(slopes_of(source) for source in teachers):
         yield _teacher_slopes(teachers)
 
 
@@ -199,6 +200,15 @@ def _draw_over_size(study: Study, chosen: Sequence[int], axes: Any, wide: bool) 
 # -- the teacher's law ----------------------------------------------------------------------------
 
 
+def slopes_of(source: Source) -> list[Mapping[str, Any]]:
+    """The slopes that could be fitted, with their intervals."""
+    return [
+        slope
+        for slope in source.plain["slopes"]
+        if slope.get("alpha") is not None and slope.get("interval") is not None
+    ]
+
+
 def _teacher_losses(teachers: Sequence[Source]) -> Chart:
     all_d = sorted({cell["d"] for source in teachers for cell in source.plain["cells"]})
     looks = {d: mark(number, len(all_d)) for number, d in enumerate(all_d)}
@@ -206,7 +216,7 @@ def _teacher_losses(teachers: Sequence[Source]) -> Chart:
         f"{source.label + ': ' if source.label else ''}d = {slope['d']}: loss falls as N to the "
         f"power of −{figures(slope['alpha'])}"
         for source in teachers
-        for slope in source.plain["slopes"]
+        for slope in slopes_of(source)
     ]
     sizes = [cell["parameters"] for source in teachers for cell in source.plain["cells"]]
     return Chart(
@@ -227,7 +237,7 @@ def _teacher_losses(teachers: Sequence[Source]) -> Chart:
 
 
 def _draw_teacher(source: Source, looks: Mapping[int, Mark], axes: Any, wide: bool) -> None:
-    slopes = {slope["d"]: slope["alpha"] for slope in source.plain["slopes"]}
+    slopes = {slope["d"]: slope["alpha"] for slope in slopes_of(source)}
     for d, look in looks.items():
         by_n: dict[int, list[float]] = {}
         for cell in source.plain["cells"]:
@@ -249,14 +259,14 @@ def _draw_teacher(source: Source, looks: Mapping[int, Mark], axes: Any, wide: bo
 def _teacher_slopes(teachers: Sequence[Source]) -> Chart:
     words = []
     for source in teachers:
-        for slope in source.plain["slopes"]:
+        for slope in slopes_of(source):
             low, high = slope["interval"]
             words.append(
                 f"{source.label + ': ' if source.label else ''}d = {slope['d']}: "
                 f"{figures(slope['alpha'])} [{figures(low)}, {figures(high)}] beside 4/d = "
                 f"{figures(slope['four_over_d'])}"
             )
-    all_d = sorted({slope["d"] for source in teachers for slope in source.plain["slopes"]})
+    all_d = sorted({slope["d"] for source in teachers for slope in slopes_of(source)})
     looks = {source.path: mark(number, len(teachers)) for number, source in enumerate(teachers)}
     theory = ("4 / d", Mark(MUTED, **LIMIT))
     return Chart(
@@ -287,7 +297,7 @@ def _draw_slopes(
     for number, source in enumerate(teachers):
         shift = 0.08 * (number - (len(teachers) - 1) / 2)
         look = looks[source.path]
-        for slope in source.plain["slopes"]:
+        for slope in slopes_of(source):
             x = slope["d"] + shift
             axes.vlines([x], *([end] for end in slope["interval"]), color=look.color, linewidth=5,
                         alpha=0.35)  # fmt: skip

@@ -14,6 +14,8 @@ from nnx.benchmarks.peers.record import read_peers
 from nnx.benchmarks.record import FIRST_SCHEMA, SCHEMA, read_record
 from nnx.benchmarks.scale.record import SCHEMA as SCALE
 from nnx.benchmarks.scale.record import read_study
+from nnx.benchmarks.teacher_law.record import SCHEMA as TEACHER_LAW
+from nnx.benchmarks.teacher_law.record import read_teacher_law
 from nnx.errors import DataError
 
 # Kind of record by schema, and what reads it.
@@ -22,14 +24,17 @@ _READERS: Mapping[str, tuple[str, Callable[[str | Path], Any]]] = {
     FIRST_SCHEMA: ("bench", read_record),
     PEERS: ("peers", read_peers),
     SCALE: ("scale", read_study),
-    "nnx-teacher-law/1": ("laws", read_json),
+    TEACHER_LAW: ("laws", read_teacher_law),
 }
 KINDS = ("scale", "bench", "laws", "peers")
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "scale": ("nnx scale", "accuracy over the amount of data, and the scaling laws"),
-    "bench": ("nnx bench", "throughput against the limits of the hardware"),
-    "laws": ("python -m nnx.benchmarks.teacher_law", "the slope of Sharma and Kaplan's law"),
-    "peers": ("nnx peers", "nnx beside other libraries"),
+    "scale": ("nnx scale --out bench-out", "accuracy over the amount of data, and the scaling laws"),
+    "bench": ("nnx bench --out bench-out", "throughput against the limits of the hardware"),
+    "laws": (
+        "python -m nnx.benchmarks.teacher_law --out bench-out",
+        "the slope of Sharma and Kaplan's law",
+    ),
+    "peers": ("nnx peers --out bench-out", "nnx beside other libraries"),
 }
 
 
@@ -95,7 +100,7 @@ def find_sources(paths: Sequence[str | Path]) -> list[Source]:
                 here += _in_folder(folder)
             if not here:
                 raise DataError(
-                    f"{path}: no record in this folder: wanted a file written by "
+                    f"{path}: no record in this folder; these write them: "
                     f"{', '.join(command for command, _ in COMMANDS.values())}"
                 )
             found += here
@@ -116,7 +121,7 @@ def _schema(top: Field) -> str:
 
 def _in_folder(folder: Path) -> Iterable[Source]:
     """The records of a folder; what is whole JSON of another kind is none of the report's."""
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.glob("*.json"), key=lambda path: path.stem):
         top = read_json(path)
         schema = top.value.get("schema") if isinstance(top.value, dict) else None
         if isinstance(schema, str) and schema in _READERS:
@@ -145,7 +150,11 @@ def _labelled(sources: list[Source]) -> list[Source]:
     """Give each folder of records the shortest label that tells it from the other folders."""
     folders = list(dict.fromkeys(source.path.resolve().parent for source in sources))
     first = {
-        folder: next(s for s in sources if s.path.resolve().parent == folder) for folder in folders
+        folder: max(
+            (source for source in sources if source.path.resolve().parent == folder),
+            key=lambda source: len(source.devices),
+        )
+        for folder in folders
     }
     tells: tuple[Callable[[Source], str], ...] = (
         lambda one: machine(one.environment),

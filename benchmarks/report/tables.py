@@ -382,8 +382,8 @@ def teacher_tables(sources: Sequence[Source]) -> Iterator[Table]:
         ],
         [
             [
-                *_labels(source, record), one["d"], one["alpha"], *one["interval"],
-                one["four_over_d"], one["four_over_alpha"],
+                *_labels(source, record), one["d"], one.get("alpha"), *(one.get("interval") or [None] * 2),
+                one["four_over_d"], one.get("four_over_alpha"),
             ]
             for source in sources
             for one in source.plain["slopes"]

@@ -158,7 +158,7 @@ def _depth(series: Sequence[Series]) -> Iterator[Chart]:
         f"What another hidden layer costs ({_fixed(cells, 'pass', 'm', 'n_h', 'dtype')}). "
         f"{'. '.join(words)}. Dashed: the matrix products alone.",
         f"Throughput against the number of hidden layers. {'. '.join(words)}.",
-        Axis("hidden layers", partial(_whole, depths)),
+        Axis("L − 1 (hidden layers)", partial(_whole, depths)),
         RATE_AXIS,
         [
             Panel(_title(name, groups), partial(_draw_depth, group, looks, names))

@@ -169,7 +169,7 @@ def test_a_smaller_network_ahead_at_the_largest_m_is_listed_and_said(tmp_path: P
             cell["test_error"] = 0.001
     page = read(write_report([write(tmp_path, "scale", record)]))
     assert "a larger network errs more" in page.text
-    assert "the small network leads (99.90 %), not the order of size" in page.text
+    assert "the small network leads (99.9 %), not the order of size" in page.text
     assert "size decides" not in page.text
 
 
@@ -187,10 +187,10 @@ def test_the_same_records_make_the_same_files(tmp_path: Path, records: dict[str,
 # -- parts ----------------------------------------------------------------------------------------
 
 ABSENT = {
-    "throughput": "nnx bench",
-    "scale": "nnx scale",
-    "teacher-law": "python -m nnx.benchmarks.teacher_law",
-    "peers": "nnx peers",
+    "throughput": "nnx bench --out bench-out",
+    "scale": "nnx scale --out bench-out",
+    "teacher-law": "python -m nnx.benchmarks.teacher_law --out bench-out",
+    "peers": "nnx peers --out bench-out",
 }
 
 
@@ -366,7 +366,7 @@ def test_a_truncated_record_in_a_folder_is_an_error_and_other_json_is_passed_ove
 
 
 def test_a_folder_without_records_and_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no record in this folder: wanted a file written by nnx"):
+    with pytest.raises(DataError, match="no record in this folder; these write them: nnx"):
         write_report([tmp_path])
     with pytest.raises(DataError, match=r"gone\.json: cannot be read"):
         write_report([tmp_path / "gone.json"])
