@@ -117,8 +117,8 @@ def test_it_renders_legibly(
 
 def test_dark_is_dark_and_light_is_light(browser: Chromium, pages: dict[str, Path]) -> None:
     colours = "getComputedStyle(document.body).backgroundColor"
-    line = "getComputedStyle(document.querySelector('#figure-performance svg .line, "
-    line += '#figure-performance svg [style*="--series-0"]\')).stroke'
+    line = "getComputedStyle(document.querySelector('#figure-performance svg "
+    line += '[style*="stroke: var(--series-0"]\')).stroke'
     seen = []
     for dark in (False, True):
         browser.open(pages["one"], 1400, dark=dark)
