@@ -16,6 +16,7 @@ from typing import Any
 
 from nnx.benchmarks.cell import Cell, Timing
 from nnx.benchmarks.record import Record
+from nnx.benchmarks.settings import Point
 from nnx.errors import DataError
 
 SIGMAS = 3.0
@@ -78,7 +79,7 @@ def confirmed(found: Sequence[Change], again: Iterable[Cell], amount: float) -> 
     ]
 
 
-def key(cell: Cell) -> Key:
+def key(cell: Cell | Point) -> Key:
     """What makes two cells the same measurement; a width of the grid is no closer look at it."""
     return cell.part, cell.device, cell.dtype, cell.pass_, cell.layers, cell.n_h, cell.m
 

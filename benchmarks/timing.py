@@ -17,8 +17,9 @@ Call = Callable[[], object]
 
 MINIMUM_SAMPLES = 3
 _MOST_REPEATS = 100_000
-# Warming up ends when this many calls in a row took no more than so much longer than the fastest.
-_SETTLED_CALLS, _SETTLED = 3, 1.1
+# Warming up ends when this many calls in a row took about as long as the fastest: more than the
+# five slow ones that were seen after other threads had had the cores.
+_SETTLED_CALLS, _SETTLED = 6, 1.1
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,12 @@ def warm_up(backend: Backend, call: Call, most_seconds: float) -> None:
         call()
         backend.synchronize()
         now = time.perf_counter()
-        fastest = min(fastest, now - before)
-        settled = settled + 1 if now - before <= _SETTLED * fastest else 0
+        seconds = now - before
+        if seconds * _SETTLED < fastest:
+            settled = 1  # those before it were slow ones
+        else:
+            settled = settled + 1 if seconds <= _SETTLED * fastest else 0
+        fastest = min(fastest, seconds)
 
 
 def calibrate(backend: Backend, call: Call, sample_seconds: float) -> int:

@@ -19,7 +19,7 @@ from nnx.benchmarks import (
 )
 from nnx.benchmarks.finder import find, tasks
 from nnx.benchmarks.plots import draw
-from nnx.benchmarks.regress import SIGMAS, changes, check_amount, confirmed, differences
+from nnx.benchmarks.regress import SIGMAS, changes, check_amount, confirmed, differences, key
 from nnx.benchmarks.settings import DTYPES, OPTIMIZERS, PARTS, PASSES
 from nnx.benchmarks.sweep import measure_again, points
 from nnx.cli.bench_tables import show, show_findings, title
@@ -63,6 +63,11 @@ def _default(field: str) -> str:
 @click.option("--samples", type=int, help=f"Samples of each cell.  {_default('samples')}")
 @click.option(
     "--budget", type=float, help=f"Seconds for the whole grid.  {_default('budget_seconds')}"
+)
+@click.option(
+    "--parts-budget",
+    type=float,
+    help=f"Seconds on each device for all parts but the grid.  {_default('parts_seconds')}",
 )
 @click.option("--out", default="bench-out", show_default=True, help="Folder for the results.")
 @click.option("--quick", is_flag=True, help="A small grid that takes seconds, to try it out.")
@@ -149,12 +154,8 @@ def _check_comparable(
     """Refuse a comparison that would tell nothing, before minutes are spent on it."""
     if new.exists() and old.samefile(new):
         raise DataError(f"--compare {old}: would be overwritten; choose another folder with --out")
-    known = {
-        (c.part, c.device, c.dtype, c.pass_, c.layers, c.n_h, c.m)
-        for c in before.cells
-        if c.measured
-    }
-    wanted = {(p.part, p.device, p.dtype, p.pass_, p.layers, p.n_h, p.m) for p in points(settings)}
+    known = {key(cell) for cell in before.cells if cell.measured}
+    wanted = {key(point) for point in points(settings)}
     if not known & wanted:
         raise DataError(f"--compare {old}: has none of the cells that are asked for here")
     if before.settings.get("optimizer") != settings.optimizer:
@@ -177,6 +178,7 @@ def _settings(quick: bool, options: dict[str, Any]) -> Settings:
         field: options[option] for option, field in names.items() if options[option]
     }
     single = {"optimizer": "optimizer", "samples": "samples", "budget": "budget_seconds"}
+    single |= {"parts_budget": "parts_seconds"}
     chosen |= {
         field: options[option] for option, field in single.items() if options[option] is not None
     }

@@ -99,7 +99,13 @@ def test_the_slow_calls_at_the_head_of_a_sample_do_not_count(clock: Clock) -> No
 
 
 @pytest.mark.parametrize(
-    ("seconds", "calls"), [((5.0, 1.0, 1.0, 1.05), 4), ((3.0, 2.0, 1.5, 1.2, 1.0, 1.0, 1.0), 7)]
+    ("seconds", "calls"),
+    [
+        ((5.0, *[1.0] * 5, 1.05, 1.0), 7),
+        ((3.0, 2.0, 1.5, 1.2, *[1.0] * 7), 10),
+        ((*[2.0] * 5, *[1.0] * 7), 11),
+        ((*[1.0] * 5, 1.2, *[1.0] * 7), 12),
+    ],
 )
 def test_warming_up_ends_once_a_call_takes_as_long_as_the_fastest(
     clock: Clock, seconds: tuple[float, ...], calls: int

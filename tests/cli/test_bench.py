@@ -61,7 +61,9 @@ def test_options_select_a_part_of_the_grid(run: Callable[..., int]) -> None:
 
 def test_without_options_the_settings_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("device", "m", "hidden", "layers", "dtype", "pass", "parts")
-    nothing = dict.fromkeys(names, ()) | dict.fromkeys(("optimizer", "samples", "budget"))
+    nothing = dict.fromkeys(names, ()) | dict.fromkeys(
+        ("optimizer", "samples", "budget", "parts_budget")
+    )
     assert bench._settings(False, nothing) == bench.Settings()
     assert bench._settings(True, nothing) == bench.Settings.quick()
 
@@ -116,7 +118,7 @@ def test_every_part_of_a_record_is_measured_and_told(
     run: Callable[..., int], capsys: Output
 ) -> None:
     parts = "peaks,operations,memory,vectorized,energy,depth"
-    assert run("--parts", parts) == 0
+    assert run("--parts", parts, "--parts-budget", "1000") == 0
     shown = capsys.readouterr().out
     for line in ("peak of cpu, float32", "step of cpu", "memory of cpu", "dot product on cpu"):
         assert line in shown
