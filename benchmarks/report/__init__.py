@@ -1,8 +1,8 @@
-"""The report: records of `nnx scale`, `nnx bench`, `nnx peers` and the teacher's law in, a page out.
+"""The report: records of `nnx scale`, `nnx bench`, `nnx peers` and the teacher's law become a page.
 
 `sources` finds and checks the records; each subject draws its charts (`learning`, `throughput`,
-`machine`, `variants`, `peers`, `laws`) on the `canvas`; `tables` holds the numbers; `page` puts
-them into the template, and `writing` writes the files.
+`machine`, `variants`, `peers`, `laws`) on the `canvas`; the numbers stand in `bench_tables`,
+`scale_tables` and `losses`; `page` puts all into the template, and `writing` writes the files.
 """
 
 from nnx.benchmarks.report.sources import Source, find_sources

@@ -86,7 +86,8 @@ def _over_data(studies: Sequence[Study], ending: str) -> Chart:
         "logarithmic axes a power law is a straight line that bends towards its floor γ. The "
         "ringed point was held out: the law was fitted without it, and the cross is what it "
         "predicted there.",
-        f"Test error against the number of training examples, both logarithmic. {'; '.join(words)}.",
+        "Test error against the number of training examples, both logarithmic. "
+        f"{'; '.join(words)}.",
         Axis(DATA_LABEL, partial(counts, [m for study in studies for m in study.all_m])),
         Axis(
             f"test {studies[0].task['metric']}",
@@ -222,8 +223,8 @@ def _teacher_losses(teachers: Sequence[Source]) -> Chart:
     return Chart(
         "teacher-loss",
         "A student's loss over its parameters",
-        "Sharma and Kaplan's experiment: students of N parameters learn a random teacher that looks "
-        "at d of its inputs. Small dots: single runs; large: their geometric mean; lines: the "
+        "Sharma and Kaplan's experiment: students of N parameters learn a random teacher that "
+        "looks at d of its inputs. Small dots: single runs; large: their geometric mean; lines: the "
         "fitted slopes.",
         f"Relative loss against parameters N, both logarithmic. {'; '.join(words)}.",
         Axis("N (parameters of the student)", partial(counts, sizes)),

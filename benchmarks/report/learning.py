@@ -218,8 +218,8 @@ def cost_charts(studies: Sequence[Study]) -> Iterator[Chart]:
     yield Chart(
         "cost",
         "Test error over training time",
-        "Each point is one run (one m, one seed) with the time that it took on this machine. Down and "
-        "to the left is better.",
+        "Each point is one run (one m, one seed) with the time that it took on this machine. Down "
+        "and to the left is better.",
         f"Test error against seconds of training, both logarithmic. {'. '.join(words)}.",
         Axis("time of the run (s)", partial(logarithmic, trimmed)),
         Axis(f"test {timed[0].task['metric']}", partial(logarithmic, _error_label(timed[0]))),

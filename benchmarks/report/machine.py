@@ -78,7 +78,8 @@ def _gflops(series: Sequence[Series]) -> Iterator[Chart]:
         peak = peak_of(one, top.dtype)
         peaks = peaks or peak is not None
         of = (
-            f", {percent(top.gflop_per_second / peak.gflop_per_second)} of the ceiling of {figures(peak.gflop_per_second)}"
+            f", {percent(top.gflop_per_second / peak.gflop_per_second)} of the ceiling of "
+            f"{figures(peak.gflop_per_second)}"
             if peak
             else ""
         )
@@ -232,14 +233,14 @@ def _where_time_goes(series: Sequence[Series]) -> Iterator[Chart]:
     looks = {name: mark(number, len(names)) for number, name in enumerate(names)}
     words = [
         f"{one.name}, {_shape_name(found)}: "
-        f"{listed(f'{n} {percent(s)}' for n, s in _largest(found))} of {seconds(found.step_seconds)}"
+        f"{listed(f'{n} {percent(s)}' for n, s in _largest(found))} of "
+        f"{seconds(found.step_seconds)}"
         for one, found in known
     ]
-    several = len({one.name for one, _ in known}) > 1
-    labels = [
-        f"{one.name}\n{_shape_name(found)}" if several else _shape_name(found).replace(", ", "\n")
-        for one, found in known
-    ]
+    devices: dict[str, list[Operations]] = {}
+    for one, found in known:
+        devices.setdefault(one.name, []).append(found)
+    rows = max(map(len, devices.values()))
     yield Chart(
         "where-time-goes",
         "Where the time of a training step goes",
@@ -248,16 +249,19 @@ def _where_time_goes(series: Sequence[Series]) -> Iterator[Chart]:
         "time of a whole step.",
         f"Stacked bars of the shares of operations in a step. {'. '.join(words)}.",
         Axis("share of the step (%)", partial(linear, lambda v: f"{v:.0f}", least=0.0)),
-        Axis("", partial(_downwards, labels)),
-        [Panel("", partial(_draw_time, [found for _, found in known], looks))],
+        Axis("", _downwards),
+        [
+            Panel(name if len(devices) > 1 else "", partial(_draw_time, some, looks))
+            for name, some in devices.items()
+        ],
         legend=[(name, Mark(look.color, "s", "none")) for name, look in looks.items()],
-        height=90 + 46 * len(known),
-        share="",
+        columns=1,
+        height=84 + 46 * rows,
+        share="x",
     )
 
 
-def _downwards(names: Sequence[str], axis: Any) -> None:
-    named(names, axis)
+def _downwards(axis: Any) -> None:
     axis.set_inverted(True)
     axis.grid(visible=False)
 
@@ -288,6 +292,7 @@ def _draw_time(
                       linewidth=0.8)  # fmt: skip
             left += width
         axes.text(101, row, seconds(found.step_seconds), va="center", color=INK)
+    named([_shape_name(found).replace(", ", "\n") for found in known], axes.yaxis)
     axes.set_xlim(0, 113 if wide else 128)
     axes.set_xticks(range(0, 101, 20))
 

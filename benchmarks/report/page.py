@@ -8,8 +8,11 @@ from importlib.resources import files
 from typing import Any
 
 from nnx.benchmarks.plots import PALETTE, TITLES
-from nnx.benchmarks.report import laws, learning, machine, peers, tables, throughput, variants
+from nnx.benchmarks.report import laws, learning, machine, peers, throughput, variants
+from nnx.benchmarks.report.bench_tables import peers_tables, throughput_tables
 from nnx.benchmarks.report.canvas import DARK_PALETTE, Chart, Picture, paired, picture
+from nnx.benchmarks.report.losses import losses
+from nnx.benchmarks.report.scale_tables import law_table, scale_tables, teacher_tables
 from nnx.benchmarks.report.sources import COMMANDS, KINDS, Source, commit, hardware
 from nnx.benchmarks.report.study import Study
 from nnx.benchmarks.report.tables import Table
@@ -155,8 +158,9 @@ def _throughput_headline(series: Sequence[Series]) -> list[str]:
     one, top = max(steps, key=lambda pair: pair[1].gflop_per_second)
     where = f" on {one.name}" if len(series) > 1 else ""
     return [
-        f"At its best{where} a {TITLES[top.pass_]} takes {rate(top.examples_per_second)} examples/s "
-        f"through {top.n_h} hidden units (m = {count(top.m)}): {top.gflop_per_second:.0f} GFLOP/s, "
+        f"At its best{where} a {TITLES[top.pass_]} takes {rate(top.examples_per_second)} "
+        f"examples/s through {count(top.n_h)} hidden units (m = {count(top.m)}): "
+        f"{count(top.gflop_per_second)} GFLOP/s, "
         f"{percent(top.share)} of the speed of its matrix products alone."
     ]
 
@@ -197,7 +201,7 @@ def _laws(studies: Sequence[Study], teachers: Sequence[Source]) -> Section:
     for study in studies:
         section.sentences += _consequences(study)
     if studies:
-        section.tables.append(tables.law_table(studies))
+        section.tables.append(law_table(studies))
     return section
 
 
@@ -216,17 +220,17 @@ def _tables(
     kinds: Mapping[str, Sequence[Source]], studies: Sequence[Study], series: Sequence[Series]
 ) -> Section:
     section = Section("tables", "Tables", "Every number; each table is also a CSV file.")
-    found = tables.losses(series, kinds["peers"], studies)
+    found = losses(series, kinds["peers"], studies)
     if found.rows:
         section.tables.append(found)
     if studies:
-        section.tables += tables.scale_tables(studies)
+        section.tables += scale_tables(studies)
     if kinds["bench"]:
-        section.tables += tables.throughput_tables(kinds["bench"])
+        section.tables += throughput_tables(kinds["bench"])
     if kinds["peers"]:
-        section.tables += tables.peers_tables(kinds["peers"])
+        section.tables += peers_tables(kinds["peers"])
     if kinds["laws"]:
-        section.tables += tables.teacher_tables(kinds["laws"])
+        section.tables += teacher_tables(kinds["laws"])
     return section
 
 

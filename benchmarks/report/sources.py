@@ -28,7 +28,7 @@ _READERS: Mapping[str, tuple[str, Callable[[str | Path], Any]]] = {
 }
 KINDS = ("scale", "bench", "laws", "peers")
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "scale": ("nnx scale --out bench-out", "accuracy over the amount of data, and the scaling laws"),
+    "scale": ("nnx scale --out bench-out", "accuracy over data, and the scaling laws"),
     "bench": ("nnx bench --out bench-out", "throughput against the limits of the hardware"),
     "laws": (
         "python -m nnx.benchmarks.teacher_law --out bench-out",

@@ -149,7 +149,8 @@ def _depth(series: Sequence[Series]) -> Iterator[Chart]:
         )
         words.append(
             f"{name}: from {rate(some[0].examples_per_second)} examples/s with "
-            f"{_layers(some[0].layers)} to {rate(some[-1].examples_per_second)} with {some[-1].layers}"
+            f"{_layers(some[0].layers)} to {rate(some[-1].examples_per_second)} "
+            f"with {some[-1].layers}"
         )
     depths = sorted({cell.layers for cell in cells})
     yield Chart(
@@ -302,30 +303,38 @@ def _energy(series: Sequence[Series]) -> Iterator[Chart]:
             known[one.name] = found
     if not known:
         return
-    rows = [(name, each) for name, found in known.items() for each in found]
-    labels = [
-        f"{name}\nm = {count(each.shape.m)}, n_h = {count(each.shape.n_h)}" for name, each in rows
-    ]
     words = [
-        f"{label.replace(chr(10), ', ')}: {figures(1e6 * each.joules_per_example)} µJ"
-        for label, (_, each) in zip(labels, rows, strict=True)
+        f"{name}, {_shape(each)}: {figures(1e6 * each.joules_per_example)} µJ"
+        for name, found in known.items()
+        for each in found
     ]
-    sources = listed(dict.fromkeys(each.source for _, each in rows))
+    sources = listed(dict.fromkeys(each.source for found in known.values() for each in found))
     yield Chart(
         "energy",
         "Energy per example",
         f"Of a training step, read from {sources}.",
         f"Energy for each example of a training step. {'. '.join(words)}.",
         Axis("energy (µJ / example)", partial(logarithmic, trimmed)),
-        Axis("", partial(_downwards, labels)),
-        [Panel("", partial(_draw_energy, [each for _, each in rows]))],
-        height=90 + 44 * len(rows),
+        Axis("", _inverted),
+        [Panel(name, partial(_draw_energy, found)) for name, found in known.items()],
+        columns=2,
+        height=84 + 44 * max(map(len, known.values())),
+        share="x",
     )
+
+
+def _shape(each: Energy) -> str:
+    return f"m = {count(each.shape.m)}, n_h = {count(each.shape.n_h)}"
+
+
+def _inverted(axis: Any) -> None:
+    axis.set_inverted(True)
 
 
 def _draw_energy(found: Sequence[Energy], axes: Any, wide: bool) -> None:
     look = mark(0)
     values = [1e6 * each.joules_per_example for each in found]
     axes.plot(values, range(len(values)), **{**look.line(), "linestyle": "none", "markersize": 9})
+    named([_shape(each).replace(", ", "\n") for each in found], axes.yaxis)
     for row, value in enumerate(values):
         axes.annotate(figures(value), (value, row), (0, 7), textcoords="offset points", ha="center")

@@ -168,7 +168,8 @@ def findings(devices: tuple[str, ...]) -> Plain:
             )
         ],
         "energy": [
-            {**shape(device, 1024, 256), "joules_per_example": 3e-5, "seconds": 2.0, "source": "RAPL"}
+            {**shape(device, 1024, 256), "joules_per_example": 3e-5, "seconds": 2.0,
+             "source": "RAPL"}
             for device in devices[1:]
         ],
         "energy_reason": "no counter can be read",
@@ -200,7 +201,8 @@ def scale_record(
                 cells.append(
                     {"contender": name, "kind": "network" if hidden else "traditional",
                      "hidden": hidden, "parameters": n, "m": m, "seed": seed,
-                     "learning_rate": 0.002 if hidden else None, "steps": 40 * m if hidden else None,
+                     "learning_rate": 0.002 if hidden else None,
+                     "steps": 40 * m if hidden else None,
                      "epochs": 30 if hidden else None,
                      **(dict.fromkeys(done) if skipped else done),
                      "status": "skipped" if skipped else "done",

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import Chromium, find_chromium
-from report_records import MAKERS, bench_record, scale_record, write
 
+from chromium import Chromium, find_chromium
 from nnx.benchmarks.report import write_report
+from report_records import MAKERS, bench_record, scale_record, write
 
 WIDTHS = (1400, 390)
 # Text in a drawing is scaled with it: what the reader sees is its height on the screen.
