@@ -221,8 +221,8 @@ def _figure(chart: Chart, width: int) -> Any:
     entries = chart.legend if chart.legend_when_wide or not wide else ()
     across = _across([label for label, _ in entries], width)
     high = rows * chart.height + (24 * -(-len(entries) // across) if entries else 0)
-    figure = Figure(figsize=(width / 72, high / 72), dpi=72, layout="constrained")
-    figure.get_layout_engine().set(w_pad=6 / 72, h_pad=6 / 72, wspace=0.03, hspace=0.04)
+    figure = Figure(figsize=(width / 72, high / 72), dpi=72)
+    figure.set_layout_engine("constrained", w_pad=6 / 72, h_pad=6 / 72, wspace=0.03, hspace=0.04)
     axes = figure.subplots(
         rows, columns, squeeze=False,
         sharex=chart.share in ("both", "x"), sharey=chart.share in ("both", "y"),

@@ -224,8 +224,8 @@ def _teacher_losses(teachers: Sequence[Source]) -> Chart:
         "teacher-loss",
         "A student's loss over its parameters",
         "Sharma and Kaplan's experiment: students of N parameters learn a random teacher that "
-        "looks at d of its inputs. Small dots: single runs; large: their geometric mean; lines: the "
-        "fitted slopes.",
+        "looks at d of its inputs. Small dots: single runs; large: their geometric mean; lines: "
+        "the fitted slopes.",
         f"Relative loss against parameters N, both logarithmic. {'; '.join(words)}.",
         Axis("N (parameters of the student)", partial(counts, sizes)),
         Axis("loss / variance of the target", partial(logarithmic, trimmed)),

@@ -44,8 +44,8 @@ def charts(sources: Sequence[Source]) -> Iterator[Chart]:
                 where.append(f"{depth} hidden layer{'s' if depth > 1 else ''}")
             group = steps if case.kind == "step" else fits
             group.setdefault(", ".join(filter(None, where)), []).append(one)
-    for number, (where, some) in enumerate(steps.items()):
-        yield _steps(where, some, "" if number == 0 else f"-{number + 1}")
+    for number, (title, some) in enumerate(steps.items()):
+        yield _steps(title, some, "" if number == 0 else f"-{number + 1}")
     if fits:
         yield _fits(fits)
 

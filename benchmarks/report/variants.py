@@ -47,33 +47,30 @@ def _layers(count: int) -> str:
     return "1 hidden layer" if count == 1 else f"{count} hidden layers"
 
 
+def _words(cell: Cell) -> dict[str, str]:
+    """What a cell was, in words."""
+    return {
+        "m": f"m = {count(cell.m)}",
+        "n_h": f"n_h = {count(cell.n_h)}",
+        "dtype": cell.dtype,
+        "pass": TITLES[cell.pass_],
+    }
+
+
 def _fixed(cells: Sequence[Cell], *names: str) -> str:
     """What all the cells have in common, for a caption."""
-    words = {
-        "m": lambda cell: f"m = {count(cell.m)}",
-        "n_h": lambda cell: f"n_h = {count(cell.n_h)}",
-        "dtype": lambda cell: cell.dtype,
-        "pass": lambda cell: TITLES[cell.pass_],
-    }
-    found = [{words[name](cell) for cell in cells} for name in names]
+    found = [{_words(cell)[name] for cell in cells} for name in names]
     return ", ".join(each.pop() for each in found if len(each) == 1)
+
+
+def _varying(cells: Sequence[Cell], *names: str) -> list[str]:
+    """The names of what differs between the cells."""
+    return [name for name in names if len({_words(cell)[name] for cell in cells}) > 1]
 
 
 def _key(cell: Cell, *names: str) -> str:
     """What tells the curves of a chart apart."""
-    words = {"m": f"m = {count(cell.m)}", "n_h": f"n_h = {count(cell.n_h)}"}
-    words |= {"dtype": cell.dtype, "pass": TITLES[cell.pass_]}
-    return ", ".join(words[name] for name in names)
-
-
-def _varying(cells: Sequence[Cell], *names: str) -> list[str]:
-    values: dict[str, Any] = {
-        "m": lambda cell: cell.m,
-        "n_h": lambda cell: cell.n_h,
-        "dtype": lambda cell: cell.dtype,
-        "pass": lambda cell: cell.pass_,
-    }
-    return [name for name in names if len({values[name](cell) for cell in cells}) > 1]
+    return ", ".join(_words(cell)[name] for name in names)
 
 
 # -- widths and depth -----------------------------------------------------------------------------
