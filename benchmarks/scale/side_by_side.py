@@ -6,18 +6,20 @@ Results depend on the cell alone, not on the number of workers or the order.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 from nnx.benchmarks.scale.one_thread import computed_by, one_thread
 from nnx.benchmarks.scale.store import CellStore
 from nnx.errors import DataError, MissingDependencyError
+
+_WATCH_SECONDS = 0.2
 
 Key = Mapping[str, Any]
 Compute = Callable[[Key], Mapping[str, Any]]
@@ -69,8 +71,8 @@ def run_side_by_side(
             advance(keys[number], weights[number])
     missing.sort(key=lambda number: (-weights[number], number))
     jobs = [(compute, number, keys[number]) for number in missing]
-    for number, result, seconds in _results(jobs, workers, dask):
-        store.put(keys[number], result, seconds)
+    for number, found, seconds in _results(jobs, workers, dask):
+        store.put(keys[number], found, seconds)
         # As it is in the file: what a later run would read.
         results[number] = store.get(keys[number])
         if advance is not None:
@@ -88,7 +90,7 @@ def _results(jobs: Sequence[Job], workers: int, dask: str | None) -> Iterator[Do
         return
     if workers == 1 and dask is None:
         for job in jobs:
-            yield _compute(*job, None)
+            yield _compute(*job)
         return
     try:
         import joblib
@@ -106,30 +108,50 @@ def _results(jobs: Sequence[Job], workers: int, dask: str | None) -> Iterator[Do
         parallel = joblib.Parallel(
             **options, batch_size=1, pre_dispatch="all", return_as="generator_unordered"
         )
-        own = computed_by()
-        yield from parallel(joblib.delayed(_compute)(*job, own) for job in jobs)
+        own, parent = computed_by(), os.getpid() if dask is None else None
+        yield from parallel(joblib.delayed(_compute)(*job, own, parent) for job in jobs)
 
 
-def _compute(compute: Compute, number: int, key: Key, here: Mapping[str, str] | None) -> Done:
-    """Compute one cell, in whatever process this is; `here` is how the study's own computes."""
-    if here is not None:
-        _leave_ctrl_c_to_the_study()
-        if computed_by() != here:
-            raise DataError(
-                f"a worker would compute other last digits: it has {computed_by()}, and the "
-                f"study runs on {dict(here)}; install the same versions on the same processors"
-            )
+def _compute(
+    compute: Compute,
+    number: int,
+    key: Key,
+    here: Mapping[str, str] | None = None,
+    parent: int | None = None,
+) -> Done:
+    """Compute one cell; in another process `here` is how the study's own would, if not the same.
+
+    parent : int, optional
+        The study's process, where this one is its child.
+    """
+    if parent is not None:
+        _live_and_die_with(parent)
+    if here is not None and computed_by() != here:
+        raise DataError(
+            f"a worker would compute other last digits: it has {computed_by()}, and the "
+            f"study runs on {dict(here)}; install the same versions on the same processors"
+        )
     start = time.perf_counter()
     with one_thread():
         result = compute(key)
     return number, result, time.perf_counter() - start
 
 
-def _leave_ctrl_c_to_the_study() -> None:
-    """Ctrl-C reaches every process of a terminal; only the study answers it, for all."""
-    child = multiprocessing.parent_process() is not None
-    if child and threading.current_thread() is threading.main_thread():
+@cache
+def _live_and_die_with(parent: int) -> None:
+    """Leave Ctrl-C, which reaches every process of a terminal, to the study; end when it is gone.
+
+    A worker of joblib would otherwise wait for minutes for a study that was killed.
+    """
+    if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="nnx-scale-watch", daemon=True).start()
 
 
 @contextmanager
