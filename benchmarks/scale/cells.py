@@ -91,8 +91,8 @@ def cost_of(key: Key, task: Task) -> float:
     m = key["m"]
     if key["cell"] == "traditional":
         if key["algorithm"] in (LOGISTIC, LINEAR):
-            return _LOOK_FLOP + _LINEAR_PER_NUMBER * m * task.n_x * task.n_y
-        return _LOOK_FLOP + _SVM_PER_PAIR * m * (m + key["m_test"])
+            return float(_LOOK_FLOP + _LINEAR_PER_NUMBER * m * task.n_x * task.n_y)
+        return float(_LOOK_FLOP + _SVM_PER_PAIR * m * (m + key["m_test"]))
     flop = 6 * parameters_of(task, tuple(key["hidden"]))
     looks = flop / 3 * key["checks"] * key["m_validation"]
     return float(_LOOK_FLOP + looks + key["steps"] * (_STEP_FLOP + key["batch"] * flop))

@@ -253,4 +253,5 @@ def _no_joint_law(reason: str) -> JointLaw:
     nan = math.nan
     nothing = dict.fromkeys(("E", "A", "a", "B", "b"), (nan, nan))
     draws = np.empty((0, 5))
-    return JointLaw(*[nan] * 5, nothing, 0.95, None, None, nan, False, reason, draws)
+    none = (nothing, 0.95, None, None, nan, False, reason, draws)
+    return JointLaw(nan, nan, nan, nan, nan, *none)

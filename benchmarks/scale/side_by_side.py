@@ -71,8 +71,8 @@ def run_side_by_side(
             advance(keys[number], weights[number])
     missing.sort(key=lambda number: (-weights[number], number))
     jobs = [(compute, number, keys[number]) for number in missing]
-    for number, result, seconds in _results(jobs, workers, dask):
-        store.put(keys[number], result, seconds)
+    for number, found, seconds in _results(jobs, workers, dask):
+        store.put(keys[number], found, seconds)
         # As it is in the file: what a later run would read.
         results[number] = store.get(keys[number])
         if advance is not None:

@@ -110,7 +110,9 @@ def _examples(d: int, teacher: int, m: int, part: int, dtype: str) -> tuple[Arra
     rows, said = np.empty((m, N_X), dtype), np.empty((m, 1), dtype)
     for first in range(0, m, _BLOCK):
         block = slice(first, min(first + _BLOCK, m))
-        A = rows[block] = rng.random((block.stop - first, N_X), dtype) - np.dtype(dtype).type(0.5)
+        A = rows[block]
+        rng.random(out=A, dtype=A.dtype.type)
+        A -= A.dtype.type(0.5)
         A = A[:, :d]
         for layer, weight in enumerate(W):
             A = A @ weight.T

@@ -77,9 +77,13 @@ def read_teacher_law(path: str | Path) -> TeacherLaw:
                 raise interval.error(f"wanted two numbers, got {len(interval.value)}")
             for end in interval.items():
                 end.of_kind(float)
-    kinds = (("settings", dict), ("cells", list), ("slopes", list))
-    kinds += (("times", dict), ("environment", dict))
-    return TeacherLaw(**{name: top.get(name, kind).value for name, kind in kinds})
+    return TeacherLaw(
+        settings=top.get("settings", dict).value,
+        cells=top.get("cells", list).value,
+        slopes=top.get("slopes", list).value,
+        times=top.get("times", dict).value,
+        environment=top.get("environment", dict).value,
+    )
 
 
 def _maybe_positive(cell: Field, name: str) -> None:

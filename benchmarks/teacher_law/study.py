@@ -72,7 +72,7 @@ def slope_of(d: int, cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
         What cannot be known, of too few students that ended with a finite loss, is None.
     """
     done = [cell for cell in cells if cell["loss"] is not None]
-    best = {}
+    best: dict[tuple[int, int], dict[str, Any]] = {}
     for cell in done:
         place = cell["teacher"], cell["n"]
         if place not in best or cell["loss"] < best[place]["loss"]:

@@ -19,6 +19,7 @@ _NORMAL_MEDIAN = 0.6745  # median of |z| of a standard normal z
 _NEGLIGIBLE = np.exp(-15)  # a floor below this share of the least error is none
 _LOWEST = -25.0  # logarithm of the least share of it
 _GAIN = 1e-6  # of the loss: what a floor must gain to be one
+_EXACT = 1e-9  # scatter of a curve without noise: least squares meet it
 _CUTS = 16  # places that are tried for the region's beginning
 _CLEARLY = 8.0  # better by Akaike's criterion
 
@@ -122,7 +123,7 @@ def fit(problem: Problem, delta: float | None) -> Fitted:
         r = np.abs(log_sum(problem.T, theta[None])[0][0] - problem.log_error)
         # As many residuals as there are parameters can be made zero by the fit: they tell nothing.
         scatter = float(np.median(np.sort(r)[min(p, n) - 1 :])) / _NORMAL_MEDIAN
-        if scatter <= 1e-12 or abs(_DELTA * scatter / turn - 1) < 1e-3:
+        if scatter <= _EXACT or abs(_DELTA * scatter / turn - 1) < 1e-3:
             break
         turn = _DELTA * scatter
         theta = _from_everywhere(problem, theta, turn)

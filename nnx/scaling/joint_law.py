@@ -127,7 +127,9 @@ def fit_joint_law(
     m, n, error : array (k,)
         Numbers of examples, numbers of parameters N, and the errors measured there.
     weights, hold_out, bootstrap, confidence, seed, delta
-        As for `fit_power_law`, whose loss, starts, region and resampling this fit shares.
+        As for `fit_power_law`, whose loss, starts, region and resampling this fit shares. With
+        five parameters the intervals are a little narrow: those at 95 % held the truth in about
+        90 % of simulated grids of 27 points.
 
     Returns
     -------

@@ -65,8 +65,7 @@ class Table(Task):
             raise DataError(f"{path}: the file has changed since this study began")
         columns = _read(path)
         if target not in columns:
-            error = unknown_name("target", target, tuple(columns))
-            raise DataError(f"{path}: {error}")
+            raise DataError(f"{path}: {unknown_name('target', target, tuple(columns))}")
         inputs = _inputs(path, columns, target)
         goal = columns[target]
         self.options = {"sha256": found, "target": target}
@@ -172,7 +171,8 @@ def _read(path: Path) -> Columns:
 
 def _read_npz(path: Path) -> Columns:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, since np.load leaves what is no whole file open.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a whole .npz file of plain arrays: {error}") from error
@@ -196,7 +196,10 @@ def _read_csv(path: Path) -> Columns:
 
 
 def _column(texts: Sequence[str]) -> NDArray[Any]:
-    """Numbers where every text is one, an empty one NaN; else the texts."""
+    """Numbers where every text is one, an empty one NaN; true and false; else the texts."""
+    lower = {text.strip().lower() for text in texts}
+    if texts and lower <= {"true", "false"}:
+        return np.array([text.strip().lower() == "true" for text in texts])
     try:
         return np.array([float(text) if text.strip() else np.nan for text in texts])
     except ValueError:

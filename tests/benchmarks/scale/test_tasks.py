@@ -203,6 +203,7 @@ def test_columns_that_cannot_be_used_are_named(tmp_path, houses, change, target,
         ("a.npz", b"PK\x03\x04cut", "not a whole .npz file"),
         ("a.parquet", b"PAR1cut", "not a whole .parquet file"),
     ],
+    ids=range(8),
 )
 def test_files_that_cannot_be_used_are_named(tmp_path, name, content, says):
     path = tmp_path / name
