@@ -243,3 +243,19 @@ def test_a_damaged_cell_stops_the_study_before_it_begins(small_study, small_sett
     with pytest.raises(DataError, match=r"not whole JSON.*remove it to compute this cell again"):
         run_study(small_settings, store)
     assert len(victim.read_text()) == 100
+
+
+def test_a_cell_computes_on_a_gpu_as_on_the_cpu(gpu_backend, may_wait, small_settings, monkeypatch):
+    """Up to rounding: the same initial weights, batches and steps."""
+    task = small_settings.get_task()
+    key = cells_module.network_key(small_settings, task, (16,), 128, 0, 0.01)
+    cpu = cells_module.compute_cell(key)
+    monkeypatch.setattr(cells_module, "get_backend", lambda device: gpu_backend)
+    network = cells_module.nnx.MLP
+    monkeypatch.setattr(
+        cells_module.nnx, "MLP", lambda *a, **k: network(*a, **{**k, "device": gpu_backend})
+    )
+    gpu = cells_module.compute_cell({**key, "device": "cuda"})
+    assert gpu["steps"] == cpu["steps"]
+    for name in ("train_error", "validation_error", "test_error"):
+        assert abs(gpu[name] - cpu[name]) < 0.02
