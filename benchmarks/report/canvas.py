@@ -228,10 +228,11 @@ def _figure(chart: Chart, width: int) -> Any:
         sharex=chart.share in ("both", "x"), sharey=chart.share in ("both", "y"),
     )  # fmt: skip
     shown = list(axes.flat[:count])
+    titles: dict[Any, Any] = {}
     for panel, one in zip(chart.panels, shown, strict=True):
         if panel.title:
             letters = int((width / columns - 56) / 8.6)
-            one.set_title(textwrap.fill(panel.title, letters), pad=8)
+            titles[one] = one.set_title(textwrap.fill(panel.title, letters), pad=8)
         panel.draw(one, wide)
     for unused in axes.flat[count:]:
         unused.remove()
@@ -253,6 +254,12 @@ def _figure(chart: Chart, width: int) -> Any:
         )  # fmt: skip
     # Laid out once, not for each form of the file.
     FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    for panel, one in zip(chart.panels, shown, strict=True):
+        # Long names of bars push the axes, and so the title, to the right.
+        if one in titles and titles[one].get_window_extent().x1 > width:
+            left = one.get_window_extent().x0
+            one.set_title(textwrap.fill(panel.title, int((width - left) / 8.6)), pad=8)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
