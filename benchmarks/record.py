@@ -6,6 +6,7 @@ The first form, "nnx-bench/1", had the grid alone; it can still be read.
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -123,7 +124,8 @@ def write_whole(path: str | Path, data: bytes) -> Path:
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where there is no folder there is no temporary file
+            temporary.unlink(missing_ok=True)
     return path
 
 

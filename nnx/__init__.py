@@ -12,6 +12,8 @@ A[l] = g[l](Z[l]).
 array([0, 1, 1, 0])
 """
 
+from typing import TYPE_CHECKING, Any
+
 from nnx import datasets, errors, schedules
 from nnx.backends import available_devices, get_backend
 from nnx.backends.reference.activations import Activation, Elementwise, elu, leaky_relu
@@ -46,6 +48,9 @@ from nnx.optimizers import (
 )
 from nnx.parameters import Parameter
 from nnx.step import TrainingStep
+
+if TYPE_CHECKING:
+    from nnx import scaling
 
 __version__ = "0.1.0"
 
@@ -94,5 +99,15 @@ __all__ = [
     "linear_backward",
     "load",
     "normal",
+    "scaling",
     "schedules",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `nnx.scaling` where it is first used."""
+    if name == "scaling":
+        import importlib
+
+        return importlib.import_module("nnx.scaling")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

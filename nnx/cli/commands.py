@@ -10,6 +10,8 @@ from nnx.cli.bench import bench
 from nnx.cli.demo import demo
 from nnx.cli.info import info
 from nnx.cli.peers import peers
+from nnx.cli.report import report
+from nnx.cli.scale import scale
 from nnx.errors import NnxError
 
 
@@ -24,10 +26,12 @@ def commands() -> None:
       nnx demo                 list the demonstrations; `nnx demo flower` runs one
       nnx bench --quick        measure the throughput of this machine within seconds
       nnx peers --quick        compare nnx with other libraries on this machine
+      nnx scale --quick        measure what more data and larger networks bring, in about a minute
+      nnx report               one page from what these have measured
     """
 
 
-for command in (info, bench, peers, demo):
+for command in (info, bench, peers, scale, report, demo):
     commands.add_command(command)
 
 

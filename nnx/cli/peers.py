@@ -17,10 +17,10 @@ from nnx.benchmarks import environment
 from nnx.benchmarks.peers import CONTENDERS, Case, Comparison, compare, fits, installed, steps
 from nnx.benchmarks.peers.cases import PRECISIONS
 from nnx.benchmarks.peers.contenders import LIMITS, NNX, ON_GPU
+from nnx.benchmarks.peers.record import SCHEMA
 from nnx.benchmarks.record import write_json
 from nnx.errors import MissingDependencyError
 
-SCHEMA = "nnx-peers/2"
 _SLOW_TO_START = "PyTorch compiled"
 
 
