@@ -129,7 +129,8 @@ def foresee(layers: Layers, m: int) -> float:
     """About the seconds that NumPy takes for m examples on an everyday machine."""
     n = [layers[0][0].shape[1], *(W.shape[0] for W, _, _ in layers)]
     flop = 2 * m * sum(a * b for a, b in pairwise(n))
-    return flop / _FLOP_PER_SECOND + m * sum(n[1:]) / _ELEMENTS_PER_SECOND
+    elements = m * sum(n[1:])
+    return float(flop / _FLOP_PER_SECOND + elements / _ELEMENTS_PER_SECOND)
 
 
 def compiled_outputs(backend: Backend, layers: Layers, A_L: Array) -> CompiledOutputs | None:
