@@ -2,39 +2,17 @@
 
 import os
 import threading
-import time
 
 import pytest
-import scipy.linalg  # noqa: F401 (SciPy has a BLAS of its own)
-from threadpoolctl import threadpool_info
 
 from nnx import step
 from nnx.backends import engine
 from nnx.benchmarks.scale import CellStore, run_side_by_side
 from nnx.benchmarks.scale.one_thread import one_thread
 from nnx.errors import DataError
+from scale_cells import blas_threads, fail_at_seven, square, where
 
 KEYS = [{"n": n} for n in (3, 40, 7)]
-
-
-def blas_threads():
-    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-
-
-def square(key):
-    return {"square": key["n"] ** 2}
-
-
-def where(key):
-    time.sleep(0.05)
-    threads = set(blas_threads())
-    return {"threads": sorted(threads), "workers": engine.count_workers(), "process": os.getpid()}
-
-
-def fail_at_seven(key):
-    if key["n"] == 7:
-        raise DataError("seven")
-    return square(key)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -126,7 +104,7 @@ def test_a_cluster_that_is_not_there_is_an_error(tmp_path):
 def test_a_local_dask_cluster_gives_the_same(tmp_path):
     distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None
+        n_workers=2, threads_per_worker=1, dashboard_address=":0"
     ) as cluster:
         found = run_side_by_side(square, KEYS, CellStore(tmp_path), dask=cluster.scheduler_address)
         assert [result["square"] for result in found] == [9, 1600, 49]

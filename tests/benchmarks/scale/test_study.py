@@ -64,7 +64,7 @@ def test_a_dask_cluster_gives_the_same(small_study, small_settings, tmp_path):
     distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
     # Two threads in one process and another process: threads must not disturb each other.
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=2, dashboard_address=None
+        n_workers=2, threads_per_worker=2, dashboard_address=":0"
     ) as cluster:
         found = run_again(tmp_path, small_settings, dask=cluster.scheduler_address)
     assert found == results(small_study / "scale.json")
