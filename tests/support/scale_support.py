@@ -20,11 +20,14 @@ SMALL = {
 }
 # The same as a program, for runs that are killed.
 PROGRAM = f"""
+import signal
 import sys
 from nnx.benchmarks.scale import CellStore, Settings, run_study, write_study
 from pathlib import Path
 
 if __name__ == "__main__":
+    # What is started in the background inherits that Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     settings, folder = Settings(**{SMALL!r}), Path(sys.argv[1])
     study = run_study(settings, CellStore(folder / "cells"), workers=int(sys.argv[2]))
     write_study(study, folder / "scale.json")
