@@ -52,7 +52,7 @@ class Settings:
 
     task: str = "digits"
     task_options: Mapping[str, Any] = field(default_factory=dict)
-    m: tuple[int, ...] = tuple(2**k for k in range(7, 18))
+    m: tuple[int, ...] = tuple(2**k for k in range(4, 18))
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: dict(SIZES))
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     device: str = "cpu"
@@ -162,7 +162,7 @@ _QUICK: Mapping[str, Any] = {
     "most_svm": 2**13,
 }
 _FULL: Mapping[str, Any] = {
-    "m": tuple(2**k for k in range(7, 21)),
+    "m": tuple(2**k for k in range(4, 21)),
     "most_steps": 100_000,
     "m_test": 2**15,
     "most_svm": 2**15,
