@@ -81,7 +81,7 @@ def _task_options(
               callback=_task_options, help="A parameter of the task, such as live=4.")  # fmt: skip
 @click.option("--data", metavar="FILE", help="Own data instead: a .npz, .csv or .parquet file.")
 @click.option("--target", metavar="COLUMN", help="The column of --data that is to be foreseen.")
-@_numbers("m", "Numbers of training examples.  [default: 2^7 ... 2^17]")
+@_numbers("m", "Numbers of training examples.  [default: 2^4 ... 2^17]")
 @click.option("--size", "sizes", multiple=True, metavar="NAME=UNITS,...", callback=_named_sizes,
               help="A network by its hidden layers, such as large=256,256.")  # fmt: skip
 @_numbers("seeds", "A repetition for each.  [default: 0,1,2,3,4]")
