@@ -12,7 +12,6 @@ W[1] of plain gradient descent is updated by its own gradient product, W := W - 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -36,7 +35,7 @@ from nnx.layers import Dense
 from nnx.model import Model
 from nnx.parameters import FlatVector
 from nnx.plan import Plan
-from nnx.sharing import Sharing, ranges
+from nnx.sharing import Sharing, pieces, ranges
 
 Array = Any
 
@@ -359,7 +358,7 @@ class Program:
             )
             if number > 1:
                 width = self.n[number - 1]
-                for piece in ranges(_count(part), math.ceil(_count(part) * width / scratch.size)):
+                for piece in pieces(_count(part), width, scratch.size):
                     dA = Matrix.of(scratch)._replace(rows=_count(piece), columns=width, ld=width)
                     cache, first = caches[number - 2].part(piece), part.start + piece.start
                     asm.operation(self.plan.product_back(number - 1))
@@ -519,7 +518,7 @@ class Program:
         db = _address(self.gradient.layers[number - 2]["b"])
         W, dZ = self._W[number - 1], caches[number - 1]
         long, other = (width, self.m) if in_rows else (self.m, width)
-        for piece in ranges(long, math.ceil(long * other / scratch.size)):
+        for piece in pieces(long, other, scratch.size):
             if not _count(piece):
                 continue
             dA = Matrix.of(scratch)._replace(rows=_count(piece), columns=other, ld=other)

@@ -26,6 +26,11 @@ def ranges(size: int, parts: int, multiple: int = 1) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
+def pieces(rows: int, columns: int, room: int) -> list[slice]:
+    """Split range(rows) so that no piece of a matrix with so many columns exceeds `room` numbers."""
+    return ranges(rows, math.ceil(rows / (room // columns)))
+
+
 def _count(part: slice) -> int:
     return int(part.stop - part.start)
 

@@ -158,7 +158,9 @@ def fit_power_law(
     error : array (k,)
         Error rates, losses: anything above 0 of which less is better.
     weights : array (k,), optional
-        How much each point counts; by default all the same.
+        How much each point counts; by default all the same. Residuals of all points are drawn from
+        one pool, so intervals suppose that log ε scatters alike everywhere: where it does not (rare
+        errors scatter more), they are too narrow without weights of 1 / variance.
     hold_out : int
         How many of the largest different m are kept from the fit, to measure its extrapolation.
     bootstrap : int
