@@ -27,7 +27,7 @@ def ranges(size: int, parts: int, multiple: int = 1) -> list[slice]:
 
 
 def pieces(rows: int, columns: int, room: int) -> list[slice]:
-    """Split range(rows) so that no piece of a matrix with so many columns exceeds `room` numbers."""
+    """Split range(rows) so that no piece of so many columns exceeds `room` numbers."""
     return ranges(rows, math.ceil(rows / (room // columns)))
 
 
