@@ -107,3 +107,18 @@ def read_json(path: str | Path) -> Field:
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"{path}: not whole JSON (truncated or another file?): {error}") from error
     return Field(str(path), "", plain)
+
+
+def read_record_of(path: str | Path, schema: str) -> Field:
+    """Read a JSON file that says of itself that it is a record of this schema.
+
+    Raises
+    ------
+    DataError
+        When it cannot be read, is no JSON, or is another record.
+    """
+    top = read_json(path)
+    found = top.get("schema", str)
+    if found.value != schema:
+        raise found.error(f"wanted {schema!r}, got {found.value!r}")
+    return top

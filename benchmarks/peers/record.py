@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, cast
 
-from nnx.benchmarks.fields import Field, read_json
+from nnx.benchmarks.fields import Field, read_record_of
 from nnx.benchmarks.peers.cases import PRECISIONS, Case
 from nnx.benchmarks.peers.compare import Comparison, Outcome
 
@@ -20,10 +20,7 @@ def read_peers(path: str | Path) -> list[Comparison]:
     DataError
         When the file is not such a record, naming the file and the field at fault.
     """
-    top = read_json(path)
-    schema = top.get("schema", str)
-    if schema.value != SCHEMA:
-        raise schema.error(f"wanted {SCHEMA!r}, got {schema.value!r}")
+    top = read_record_of(path, SCHEMA)
     for name in ("settings", "environment"):
         top.get(name, dict)
     return [_comparison(found) for found in top.get("comparisons", list).items()]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnx.benchmarks.fields import Field, read_json
+from nnx.benchmarks.fields import Field, read_record_of
 from nnx.benchmarks.record import write_json
 from nnx.benchmarks.scale.tasks import ERROR_RATE, SQUARED_ERROR
 from nnx.errors import DataError
@@ -94,10 +94,7 @@ def read_study(path: str | Path) -> Study:
     DataError
         When the file is not such a record, naming the file and the field at fault.
     """
-    top = read_json(path)
-    schema = top.get("schema", str)
-    if schema.value != SCHEMA:
-        raise schema.error(f"wanted {SCHEMA!r}, got {schema.value!r}")
+    top = read_record_of(path, SCHEMA)
     settings = _settings(top.get("settings", dict))
     names = [*settings["traditional"], *(size["name"] for size in settings["sizes"])]
     cells = [_cell(cell, names) for cell in top.get("cells", list).items()]

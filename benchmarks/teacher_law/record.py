@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nnx.benchmarks.fields import Field, read_json
+from nnx.benchmarks.fields import Field, read_record_of
 from nnx.benchmarks.record import write_json
 from nnx.errors import DataError
 
@@ -55,10 +55,7 @@ def read_teacher_law(path: str | Path) -> TeacherLaw:
     DataError
         When the file is not such a record, naming the file and the field at fault.
     """
-    top = read_json(path)
-    schema = top.get("schema", str)
-    if schema.value != SCHEMA:
-        raise schema.error(f"wanted {SCHEMA!r}, got {schema.value!r}")
+    top = read_record_of(path, SCHEMA)
     for cell in top.get("cells", list).items():
         for name in ("d", "n", "parameters"):
             cell.count(name)
