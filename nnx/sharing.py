@@ -8,7 +8,12 @@ from itertools import pairwise
 # Examples that a worker takes through all layers at once: more for wide layers, whose W has to be
 # read, and where products are not cut into pieces packed, for each block.
 _BLOCK, _WIDE_BLOCK, _WIDE = 256, 512, 512
-_SCRATCH = 1 << 16  # numbers of dA that a worker holds before they become dZ
+# Numbers of dA that a worker holds before they become dZ: at most so many, and so much of what a
+# step holds at least, but of so many examples or units.
+_SCRATCH, _SCRATCH_SHARE, _SCRATCH_ROWS = 1 << 16, 0.05, 4
+_MORE = 0.1  # of what a step holds at least: the most beside it
+_PARTS = 0.04  # of the same: the most for further workers' parts of Z[L]
+LARGE = 8000  # numbers of dW[1]; writing a smaller one in turns costs as much as it saves
 _MANY = 1024  # examples that are always shared
 UNITS = 16  # a worker's units are a multiple of this: one vector register
 # A smaller step, over fewer parameters, is over before a second worker has begun, and waits long
@@ -55,10 +60,15 @@ class Sharing:
         By examples: how many of them a worker takes through all layers at once.
     db_row : int
         Numbers in a worker's row for db[L].
+    turns : tuple of int
+        By examples: the layers whose dW all workers write in turns; of the others, and of the
+        biases, each has its own.
     """
 
     def __init__(self, n: tuple[int, ...], m: int, workers: int, parameters: int) -> None:
         self._n, self._m, self._parameters = n, m, parameters
+        # Parameters, their gradient, the batch and an A for each layer: what any step holds.
+        self._least = 2 * parameters + m * sum(n)
         # 2 FLOP in Z, dW and, but for layer 1, dA.
         products = sum(a * b for a, b in pairwise(n))
         flop = 2 * m * (3 * products - n[0] * n[1])
@@ -70,12 +80,51 @@ class Sharing:
         self.examples = ranges(m, self.workers)
         self.units = [ranges(units, self.workers, UNITS) for units in n]
         self.db_row = -(-n[-1] // 64) * 64
+        self.turns = self._choose_turns() if self.by_examples and self.workers > 1 else ()
 
     def _suits_examples(self) -> bool:
         """Whether workers share the examples of a batch, rather than the units of each layer."""
         layers = max(1, len(self._n) - 2)
         few = self._parameters <= _PARAMETERS_PER_EXAMPLE * layers * self._m
         return few or self._m >= _MANY
+
+    def _choose_turns(self) -> tuple[int, ...]:
+        """The fewest that keep what workers hold for themselves and `scratch` within `_MORE`.
+
+        dW[1] costs two workers with a single block each no barrier more, since they have to meet
+        after the backward in any case; so it is among them where it is large.
+        """
+        n, further = self._n, self.workers - 1
+        scratch = sum(self.scratch(worker) for worker in range(self.workers))
+        room = _MORE * self._least - scratch
+        sizes = {number: n[number] * n[number - 1] for number in range(1, len(n))}
+        one_block = all(len(self.blocks(part)) == 1 for part in self.examples)
+        turns = {1} if further == 1 and one_block and sizes[1] >= LARGE else set()
+        rest = sorted(set(sizes) - turns, key=lambda number: -sizes[number])
+        private = self._parameters - sum(sizes[number] for number in turns)
+        for number in rest:
+            if further * private <= room:
+                break
+            turns.add(number)
+            private -= sizes[number]
+        return tuple(sorted(turns))
+
+    def shares(self, number: int) -> list[tuple[slice, slice]]:
+        """Rows and columns of dW[l] that a worker adds to at once, where they take turns."""
+        n, n_prev, P = self._n[number], self._n[number - 1], self.workers
+        if n >= UNITS * P or n >= n_prev:
+            return [(rows, slice(0, n_prev)) for rows in ranges(n, P, UNITS)]
+        return [(slice(0, n), columns) for columns in ranges(n_prev, P, UNITS)]
+
+    @property
+    def parts_of_output(self) -> int:
+        """By units: into how many parts Z[L] is computed.
+
+        Each worker's part is a sum over its own units of layer L - 1, so that A[L-1] never crosses
+        to another; where n_y is so large that this would take much memory there is only Z[L].
+        """
+        parts = (self.workers - 1) * self._m * self._n[-1]
+        return self.workers if len(self._n) > 2 and parts <= _PARTS * self._least else 1
 
     def padded(self, columns: int) -> int:
         """The columns of a hidden layer's buffer: workers that share them share no cache line."""
@@ -85,20 +134,24 @@ class Sharing:
 
     def blocks(self, part: slice) -> list[slice]:
         """By examples: the blocks of a worker's examples, counted from their first."""
-        size: int = part.stop - part.start
-        return ranges(size, math.ceil(size / self.block))
+        most = max(_count(each) for each in self.examples)
+        return ranges(_count(part), math.ceil(most / self.block))
 
     def rows(self, part: slice) -> int:
         """By examples: how many examples the largest of a worker's blocks has."""
         return max(_count(block) for block in self.blocks(part))
 
     def scratch(self, worker: int) -> int:
-        """How many numbers of dA a worker holds: what it turns into dZ at once."""
+        """How many numbers a worker holds: the dA that it turns into dZ at once, a row for J."""
+        room = int(_SCRATCH_SHARE * self._least)
         if self.by_examples:
-            widest = max(self._n[1:])
-            return max(min(self.rows(self.examples[worker]) * widest, _SCRATCH), widest)
-        width = max(_count(parts[worker]) for parts in self.units[1:])
-        return max(min(width * self._m, _SCRATCH), width, self._m, self._n[-1])
+            rows, width = self.rows(self.examples[worker]), max(self._n[1:-1], default=0)
+        else:
+            room -= (self.parts_of_output - 1) * self._m * self._n[-1]
+            units = max((_count(parts[worker]) for parts in self.units[1:-1]), default=0)
+            rows, width = (units, self._m) if self.units_in_rows else (self._m, units)
+        most, least = min(_SCRATCH, room // self.workers), min(rows, _SCRATCH_ROWS) * width
+        return max(min(rows * width, most), least, self._n[-1])
 
     def numbers(self, *, keeps_Z: list[bool]) -> int:
         """Return how many numbers all buffers hold, beside a gathered batch.
@@ -111,12 +164,12 @@ class Sharing:
             layers = sum(u * (1 + both) for u, both in zip(n[1:], keeps_Z, strict=True))
             rows = sum(self.rows(part) for part in self.examples)
             scratch = sum(self.scratch(worker) for worker in range(P))
-            return (P - 1) * self._parameters + rows * layers + scratch
+            private = self._parameters - sum(n[k] * n[k - 1] for k in self.turns)
+            return (P - 1) * private + rows * layers + scratch
         hidden = 0
         for units, both in zip(n[1:-1], keeps_Z[:-1], strict=True):
             shape = (units, m) if self.units_in_rows else (m, units)
             hidden += (1 + both) * shape[0] * self.padded(shape[1])
-        # Z[L], and with hidden layers each further worker's part of it.
-        output = m * n[-1] * (P if len(n) > 2 else 1)
+        output = m * n[-1] * self.parts_of_output
         scratch = sum(self.scratch(worker) for worker in range(P))
         return hidden + output + scratch + P * self.db_row

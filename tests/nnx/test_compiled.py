@@ -49,8 +49,8 @@ RULES = [
     nnx.Optimizer(AdamRule(epsilon=1e-3, epsilon_hat=True), 0.01),
     nnx.GradientDescent(0.01, clip_norm=0.05),
 ]
-# Shapes for each way to share the work: by units with units in rows or in columns, by examples
-# with one block and with several, one worker, no hidden layer.
+# Shapes for each way to share the work: by units with units in rows or in columns, Z[L] in parts or
+# whole, by examples with one block or several, gradients in turns, one worker, no hidden layer.
 SHAPES = [
     ([5, 3], 7),
     ([40, 300, 8], 1300),
@@ -63,6 +63,10 @@ SHAPES = [
     ([784, 100, 10], 64),
     ([400, 90, 70, 10], 50),
     ([3000, 100], 50),
+    ([784, 90, 700], 60),
+    ([30, 700, 600], 70),
+    ([60, 150, 20, 3], 300),
+    ([60, 150, 20, 3], 700),
     ([20, 4, 2], 1),
 ]
 

@@ -51,8 +51,10 @@ def test_the_formula_counts_what_a_compiled_step_allocates(data: st.DataObject) 
 
 
 @pytest.mark.parametrize("optimizer", [nnx.GradientDescent(), nnx.Adam()])
-@pytest.mark.parametrize("n", [[784, 512, 512, 10], [784, 64, 10], [784, 100, 100, 10]])
-@pytest.mark.parametrize("m", [1024, 8192])
+@pytest.mark.parametrize(
+    "n", [[784, 512, 512, 10], [784, 64, 10], [784, 100, 100, 10], [100, 50, 50, 50, 10]]
+)
+@pytest.mark.parametrize("m", [64, 200, 400, 1024, 8192])
 def test_a_step_holds_one_A_for_each_layer_and_little_else(
     n: list[int], m: int, optimizer: nnx.Optimizer
 ) -> None:

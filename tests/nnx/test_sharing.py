@@ -1,17 +1,18 @@
 """How a compiled step is shared out: pieces that fit, and programs that stay in their buffers."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nnx
 from nnx.backends.cpu import aligned
 from nnx.compiled import Program
-from nnx.sharing import pieces
+from nnx.sharing import Sharing, pieces
 from nnx.step import OptimizerState
 
 
@@ -21,6 +22,20 @@ def test_no_piece_exceeds_the_room(rows: int, columns: int, spare: int) -> None:
     found = pieces(rows, columns, room)
     assert [i for piece in found for i in range(rows)[piece]] == list(range(rows))
     assert max(piece.stop - piece.start for piece in found) * columns <= room
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(st.integers(10, 2500), min_size=2, max_size=6),
+    st.integers(50, 20_000),
+    st.integers(1, 4),
+)
+def test_a_step_holds_a_tenth_more_than_it_must(n: list[int], m: int, workers: int) -> None:
+    """Beside parameters, gradient, batch and an A for each layer; 2 KiB each for whole lines."""
+    parameters = sum(a * b + b for a, b in pairwise(n))
+    sharing = Sharing(tuple(n), m, workers, parameters)
+    held = sharing.numbers(keeps_Z=[False] * (len(n) - 1)) - m * sum(n[1:])
+    assert held <= 0.1 * (2 * parameters + m * sum(n)) + 512 * workers
 
 
 # 512 examples of 640 units in five equal pieces of 65,536 numbers would be 103 examples: too many.
@@ -37,7 +52,7 @@ def test_a_step_writes_nothing_beyond_its_buffers(
         guards.append(room[size:])
         return room[:size].reshape(shape)
 
-    monkeypatch.setattr("nnx.compiled.aligned", guarded)
+    monkeypatch.setattr("nnx.compiled_writer.aligned", guarded)
     net = nnx.MLP([8, units, units, 3], device="cpu")
     optimizer = nnx.GradientDescent(0.1)
     state = OptimizerState(net, optimizer)
