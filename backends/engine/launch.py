@@ -53,6 +53,7 @@ class Launch:
         self._single_thread = blas.single_thread()
         kind, count = np.dtype(dtype), len(codes)
         self._codes = list(codes)
+        self._independent = not any((code[:, 0] == op.BARRIER).any() for code in codes)
         self._constants, self._rule = np.array(constants), np.array(rule, dtype=np.float64)
         self._scalars = [np.array([0, 1, 1 / m, 0], kind) for _ in codes]
         self._pointers = np.zeros((count, op.SLOTS), np.int64)
@@ -135,7 +136,7 @@ class Launch:
             self._jobs[:, op.SHARES] = 0 if shares is None else address(shares)
         self._counter[0], self._t[0] = 0, t
         with self._single_thread:
-            self._workers.run(self._addresses)
+            self._workers.run(self._addresses, self._independent)
         totals = self._totals.tolist()
         return sum(losses for losses, _ in totals), sum(penalties for _, penalties in totals)
 

@@ -2,6 +2,9 @@
 
 A waiting worker spins for a short while inside compiled code, so that a program that follows at
 once finds it awake and neither of them needs Python's lock; after that it sleeps.
+
+Whoever runs a worker's job claims it first. Where no job waits for another, the caller also runs
+those that have not begun when it has ended its own: a worker without a core holds nobody up.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
+from nnx.backends.engine.exponential import inner
 from nnx.backends.engine.interpreter import run
 from nnx.backends.engine.lowlevel import (
     atomic_add,
@@ -26,41 +30,64 @@ _SPINS = 20_000  # about half a millisecond
 _LINE = 128  # bytes between numbers that several threads write: no two in one cache line
 
 
+_ASLEEP, _SEEN, _JOB, _CLAIMED = range(4)  # where a worker's numbers stand
+
+
+@inner()
+def _claim(own):
+    """Whether the job of the worker with these numbers is now the caller's alone."""
+    return atomic_exchange(own + 8 * _CLAIMED, 1) == 0
+
+
 @njit(nogil=True, cache=True)
 def _serve(started, done, own, one):
-    """Run job after job; return when none has come for a while, with the flag `asleep` set.
-
-    own: asleep, jobs seen, address of the job.
-    """
+    """Run job after job; return when none has come for a while, with the flag `asleep` set."""
     while True:
         fresh = False
         for _ in range(_SPINS):
-            fresh = atomic_load(started) != integers(own)[1]
+            fresh = atomic_load(started) != integers(own)[_SEEN]
             if fresh:
                 break
             pause()
         if not fresh:
-            atomic_exchange(own, 1)
+            atomic_exchange(own + 8 * _ASLEEP, 1)
             # A job may have come just before. Whoever takes the flag back decides: if it is this
             # worker it goes on, otherwise the caller is about to open its door.
-            if atomic_load(started) == integers(own)[1] or not atomic_exchange(own, 0):
+            if atomic_load(started) == integers(own)[_SEEN] or not atomic_exchange(
+                own + 8 * _ASLEEP, 0
+            ):
                 return
-        integers(own)[1] += 1
-        run(integers(own)[2], one)
-        atomic_add(done, 1)
+        integers(own)[_SEEN] += 1
+        # A late worker may find the next job here before it is started: all of it is there, and
+        # at its start it finds it claimed.
+        if _claim(own):
+            run(integers(own)[_JOB], one)
+            atomic_add(done, 1)
 
 
 @njit(nogil=True, cache=True)
-def _lead(job, done, others, one):
-    """Run the caller's job, and wait until the others have ended theirs."""
+def _lead(job, done, own, others, claims, one):
+    """Run the caller's job, and wait until the others have ended theirs.
+
+    own : address of the numbers of the first of them; claims : whether to run what none has begun.
+    """
     run(job, one)
-    while atomic_load(done) < others:
+    left = others
+    if claims:
+        for other in range(others):
+            if _claim(own + other * _LINE):
+                run(integers(own + other * _LINE)[_JOB], one)
+                left -= 1
+    while atomic_load(done) < left:
         pause()
 
 
 @njit(cache=True)
-def _start(started, done):
+def _start(started, done, own, others):
+    """Let the jobs be claimed, then wake who spins; they must be written before."""
     atomic_exchange(done, 0)
+    for other in range(others):
+        atomic_exchange(own + other * _LINE + 8 * _CLAIMED, 0)
     atomic_add(started, 1)
 
 
@@ -80,6 +107,7 @@ class Workers:
     def __init__(self, count: int, dtype: str) -> None:
         self.count, self._one = count, np.dtype(dtype).type(1)
         words = np.zeros((2 + count, _LINE // 8), np.int64)
+        words[2:, _CLAIMED] = 1  # nobody has a job yet
         self._started, self._done = words[0].ctypes.data, words[1].ctypes.data
         self._own = words[2:]
         self._own_addresses = [row.ctypes.data for row in self._own]
@@ -90,19 +118,23 @@ class Workers:
                 target=self._work, args=(worker,), name=f"nnx-worker-{worker}", daemon=True
             ).start()
 
-    def run(self, jobs: Sequence[int]) -> None:
-        """Run the jobs at these addresses, one for each worker; return when all have ended."""
+    def run(self, jobs: Sequence[int], independent: bool) -> None:
+        """Run the jobs at these addresses, one for each worker; return when all have ended.
+
+        independent : whether no job waits for another.
+        """
         if len(jobs) == 1:
             run(jobs[0], self._one)
             return
+        others, first = self.count - 1, self._own_addresses[1]
         with self._lock:
             for worker in range(1, self.count):
-                self._own[worker, 2] = jobs[worker]
-            _start(self._started, self._done)
+                self._own[worker, _JOB] = jobs[worker]
+            _start(self._started, self._done, first, others)
             for worker in range(1, self.count):
-                if self._own[worker, 0] and _exchange(self._own_addresses[worker], 0):
+                if self._own[worker, _ASLEEP] and _exchange(self._own_addresses[worker], 0):
                     self._doors[worker].release()
-            _lead(jobs[0], self._done, self.count - 1, self._one)
+            _lead(jobs[0], self._done, first, others, independent, self._one)
 
     def _work(self, worker: int) -> None:
         while True:

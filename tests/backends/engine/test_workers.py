@@ -11,6 +11,7 @@ import pytest
 import nnx
 from nnx.backends.engine import count_workers, seconds_to_load, why_unusable
 from nnx.backends.engine.blas import find_blas
+from nnx.inference import CompiledOutputs
 
 
 def shared_step() -> tuple[nnx.TrainingStep, np.ndarray, np.ndarray]:
@@ -45,6 +46,54 @@ def test_programs_from_several_threads_take_turns() -> None:
     for thread in threads:
         thread.join()
     assert found == [wanted] * 150
+
+
+def outputs(monkeypatch: pytest.MonkeyPatch) -> tuple[CompiledOutputs, np.ndarray, np.ndarray]:
+    """A[L] of two workers, none of which waits for the other."""
+    monkeypatch.setattr("nnx.backends.engine.count_workers", lambda: 2)
+    net = nnx.MLP([100, 200, 10], device="cpu", seed=0)
+    layers = [
+        (views["W"], views["b"], layer.g)
+        for views, layer in zip(net.vector.layers, net.layers, strict=True)
+    ]
+    X = np.asfortranarray(np.random.default_rng(0).standard_normal((100, 1000)), dtype=np.float32)
+    A_L = np.empty((10, 1000), np.float32, order="F")
+    return CompiledOutputs(layers, 1000), X, A_L
+
+
+def test_the_caller_runs_what_no_worker_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    program, X, A_L = outputs(monkeypatch)
+    pool = program._launch._workers
+    assert pool.count == 2
+    program(X, A_L)
+    wanted = A_L.copy()
+    time.sleep(0.1)  # it falls asleep
+    door, kept_shut = pool._doors[1], threading.Semaphore(0)
+    pool._doors[1] = kept_shut  # its thread waits at the other one
+    for _ in range(3):
+        A_L[...] = 0
+        program(X, A_L)
+        np.testing.assert_array_equal(A_L, wanted)
+    pool._doors[1] = door
+    door.release()
+    for pause in [0.0] * 300 + [0.01] * 5 + [0.0] * 50:
+        A_L[...] = 0
+        time.sleep(pause)
+        program(X, A_L)
+        np.testing.assert_array_equal(A_L, wanted)
+
+
+def test_programs_that_wait_and_that_do_not_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    program, X, A_L = outputs(monkeypatch)
+    step, x, y = shared_step()
+    cost = float(step.gradients(x, y))
+    program(X, A_L)
+    wanted = A_L.copy()
+    for _ in range(500):
+        A_L[...] = 0
+        program(X, A_L)
+        np.testing.assert_array_equal(A_L, wanted)
+        assert float(step.gradients(x, y)) == cost
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
