@@ -1,4 +1,4 @@
-"""The memory figures of the host, from what the operating system tells without extra libraries."""
+"""The host's cores and memory, from what the operating system tells without extra libraries."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ class Memory:
     free: int
     total: int
     peak: int | None
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def host_memory() -> Memory:

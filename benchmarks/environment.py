@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nnx.backends import get_backend
+from nnx.backends.host import usable_cores
 
 # Every distribution whose version can change a number in a report.
 DISTRIBUTIONS = (
@@ -123,12 +124,11 @@ def hardware_line(record: Mapping[str, Any], device: str) -> str:
 
 def _cpu() -> dict[str, Any]:
     """Model, architecture, cores and caches of the processor."""
-    affinity = getattr(os, "sched_getaffinity", None)
     return {
         "model": _cpu_model(),
         "architecture": platform.machine(),
         "cores": os.cpu_count(),
-        "usable_cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "usable_cores": usable_cores(),
         "caches": _caches(),
     }
 

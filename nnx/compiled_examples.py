@@ -3,7 +3,8 @@
 Each worker takes its examples through forward and backward in blocks that stay in its cache. The
 gradients of most layers are added up by each worker for itself and put together at the end. Where
 that would take much memory, the workers take turns: each adds its part to a share of the one dW[l],
-then, after a barrier, to the share that another has left.
+then, after a barrier, to the share that another has left. Plain gradient descent updates a large
+W[1] in these turns: W := W - alpha/m dZ X^T.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any, NamedTuple
 
 from nnx.backends.engine import interpreter as op
 from nnx.backends.engine.assembler import Assembler, Matrix
-from nnx.compiled_writer import Writer, address, count
-from nnx.sharing import LARGE, pieces, ranges
+from nnx.backends.engine.launch import address
+from nnx.compiled_writer import Writer
+from nnx.sharing import LARGE, count, pieces, ranges
 
 Array = Any
 
@@ -117,8 +119,8 @@ class ByExamples(Writer):
 
     @property
     def _descends(self) -> bool:
-        """Whether W[1] itself takes up the gradient, W := W - alpha/m dZ X^T: nobody reads W[1]
-        after a single block's forward."""
+        """Whether W[1] itself takes up the gradient: it is read no more after the forward of a
+        single block, and a large one is worth the barrier that may be needed for that."""
         one_block = all(len(self.sharing.blocks(part)) == 1 for part in self.sharing.examples)
         large = self.n[0] * self.n[1] >= LARGE
         return self.plain_descent and 1 in self.sharing.turns and self.L > 1 and one_block and large

@@ -13,8 +13,9 @@ from typing import Any
 
 from nnx.backends.engine import interpreter as op
 from nnx.backends.engine.assembler import Assembler, Matrix
-from nnx.compiled_writer import Writer, address, count
-from nnx.sharing import pieces, ranges
+from nnx.backends.engine.launch import address
+from nnx.compiled_writer import Writer
+from nnx.sharing import count, pieces, ranges
 
 Array = Any
 
@@ -99,7 +100,7 @@ class ByUnits(Writer):
     def _output_part(self, asm: Assembler, own: slice, A_prev: Matrix, part: Matrix) -> None:
         """W[L] A[L-1] over this worker's units of layer L - 1.
 
-        The other worker never reads A[L-1]: only sums of n_y numbers for each example cross over.
+        No other worker reads A[L-1]: only sums of n_y numbers for each example cross over.
         """
         asm.operation(self.plan.product(self.L))
         if not count(own):

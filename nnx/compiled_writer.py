@@ -12,6 +12,7 @@ from nnx.backends.cpu import aligned
 from nnx.backends.engine import elementwise, kernels
 from nnx.backends.engine import interpreter as op
 from nnx.backends.engine.assembler import Assembler, Matrix
+from nnx.backends.engine.launch import address
 from nnx.backends.reference.dropout import threshold
 from nnx.backends.reference.losses import Loss
 from nnx.backends.reference.updates import GradientDescentRule, UpdateRule
@@ -19,7 +20,7 @@ from nnx.layers import Dense
 from nnx.model import Model
 from nnx.parameters import FlatVector
 from nnx.plan import Plan
-from nnx.sharing import Sharing
+from nnx.sharing import Sharing, count
 
 Array = Any
 
@@ -74,9 +75,7 @@ class Writer(ABC):
         self.W = [Matrix.of(views["W"]) for views in model.vector.layers]
         self.b = [address(views["b"]) for views in model.vector.layers]
         # Where W[1], W[2], ... begin in the flat vector, and where they end.
-        self.starts = [
-            (W.address - address(model.theta)) // self.dtype.itemsize for W in self.W
-        ] + [gradient.penalised]
+        self.starts = [*(starts["W"] for starts in gradient.starts), gradient.penalised]
         y_columns = 1 if labels else self.n[-1]
         self.y_bytes = 8 if labels else y_columns * self.dtype.itemsize
         if gathered:
@@ -199,14 +198,3 @@ def _alpha(g: Any) -> float:
 
 def _parameter(loss: Loss) -> float:
     return float(getattr(loss, "label_smoothing", getattr(loss, "delta", 0.0)))
-
-
-def count(part: slice) -> int:
-    """How many things a slice with both ends holds."""
-    return int(part.stop - part.start)
-
-
-def address(array: Array) -> int:
-    """Where a NumPy array begins."""
-    found: int = array.__array_interface__["data"][0]
-    return found

@@ -58,7 +58,7 @@ class Plan:
         # theta and each vector of the optimizer's state are read and written, the gradient is read.
         passes = 3 + 2 * slots if update else 0
         self._add("update", "theta := theta - ...", 0, passes * model.theta.shape[0])
-        self._add("wait", "waiting for the other worker", 0, 0)
+        self._add("wait", "waiting for the other workers", 0, 0)
 
     def _add(self, key: str, name: str, flop: int, numbers: int) -> None:
         self._numbers[key] = len(self.operations)

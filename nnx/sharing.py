@@ -8,19 +8,21 @@ from itertools import pairwise
 # Examples that a worker takes through all layers at once: more for wide layers, whose W has to be
 # read, and where products are not cut into pieces packed, for each block.
 _BLOCK, _WIDE_BLOCK, _WIDE = 256, 512, 512
-# Numbers of dA that a worker holds before they become dZ: at most so many, and so much of what a
-# step holds at least, but of so many examples or units.
-_SCRATCH, _SCRATCH_SHARE, _SCRATCH_ROWS = 1 << 16, 0.05, 4
-_MORE = 0.1  # of what a step holds at least: the most beside it
-_PARTS = 0.04  # of the same: the most for further workers' parts of Z[L]
-LARGE = 8000  # numbers of dW[1]; writing a smaller one in turns costs as much as it saves
+_SCRATCH = 1 << 16  # numbers of dA that a worker holds at most before they become dZ
+_SCRATCH_ROWS = 4  # examples (or units) whose dA it holds however little memory there is for it
+_MORE = 0.1  # of what a step must hold: the most that it holds beside that
+_SCRATCH_SHARE = 0.05  # of the same: for the dA of all workers
+_PARTS = 0.04  # of the same: for further workers' parts of Z[L]
+# Numbers of W[1] from which on it pays that two workers write dW[1] in turns where memory does not
+# ask for it, and that plain descent updates W[1] by the product itself, for a barrier more.
+LARGE = 8000
 _MANY = 1024  # examples that are always shared
 UNITS = 16  # a worker's units are a multiple of this: one vector register
 # A smaller step, over fewer parameters, is over before a second worker has begun, and waits long
 # where that has no core.
 _SHARED_FLOP, _SHARED_PARAMETERS = 5e6, 2e5
-# A gradient of its own costs each worker as much as this many examples for each parameter and
-# hidden layer save by meeting the others twice in a step instead of twice in a layer.
+# Gradients that cross from worker to worker, by turns or to be added, cost for this many parameters
+# as much as an example saves in each hidden layer by meeting the others less often.
 _PARAMETERS_PER_EXAMPLE = 350
 
 
@@ -36,7 +38,8 @@ def pieces(rows: int, columns: int, room: int) -> list[slice]:
     return ranges(rows, math.ceil(rows / (room // columns)))
 
 
-def _count(part: slice) -> int:
+def count(part: slice) -> int:
+    """How many things a slice with both ends holds."""
     return int(part.stop - part.start)
 
 
@@ -77,6 +80,8 @@ class Sharing:
         self.block = _BLOCK if max(n[1:]) <= _WIDE else _WIDE_BLOCK
         self.by_examples = m > self.block if self.workers == 1 else self._suits_examples()
         self.units_in_rows = not self.by_examples and min(n[1:-1], default=0) >= 2 * m
+        if self.by_examples:
+            self.workers = min(self.workers, m)
         self.examples = ranges(m, self.workers)
         self.units = [ranges(units, self.workers, UNITS) for units in n]
         self.db_row = -(-n[-1] // 64) * 64
@@ -89,7 +94,7 @@ class Sharing:
         return few or self._m >= _MANY
 
     def _choose_turns(self) -> tuple[int, ...]:
-        """The fewest that keep what workers hold for themselves and `scratch` within `_MORE`.
+        """The largest first, until what workers hold for themselves is within `_MORE`.
 
         dW[1] costs two workers with a single block each no barrier more, since they have to meet
         after the backward in any case; so it is among them where it is large.
@@ -110,7 +115,10 @@ class Sharing:
         return tuple(sorted(turns))
 
     def shares(self, number: int) -> list[tuple[slice, slice]]:
-        """Rows and columns of dW[l] that a worker adds to at once, where they take turns."""
+        """Rows and columns of dW[l] that a worker adds to at once, where they take turns.
+
+        Rows lie together, so that one call updates them; columns are shared where rows are few.
+        """
         n, n_prev, P = self._n[number], self._n[number - 1], self.workers
         if n >= UNITS * P or n >= n_prev:
             return [(rows, slice(0, n_prev)) for rows in ranges(n, P, UNITS)]
@@ -134,12 +142,12 @@ class Sharing:
 
     def blocks(self, part: slice) -> list[slice]:
         """By examples: the blocks of a worker's examples, counted from their first."""
-        most = max(_count(each) for each in self.examples)
-        return ranges(_count(part), math.ceil(most / self.block))
+        most = max(count(each) for each in self.examples)
+        return ranges(count(part), math.ceil(most / self.block))
 
     def rows(self, part: slice) -> int:
         """By examples: how many examples the largest of a worker's blocks has."""
-        return max(_count(block) for block in self.blocks(part))
+        return max(count(block) for block in self.blocks(part))
 
     def scratch(self, worker: int) -> int:
         """How many numbers a worker holds: the dA that it turns into dZ at once, a row for J."""
@@ -148,10 +156,10 @@ class Sharing:
             rows, width = self.rows(self.examples[worker]), max(self._n[1:-1], default=0)
         else:
             room -= (self.parts_of_output - 1) * self._m * self._n[-1]
-            units = max((_count(parts[worker]) for parts in self.units[1:-1]), default=0)
+            units = max((count(parts[worker]) for parts in self.units[1:-1]), default=0)
             rows, width = (units, self._m) if self.units_in_rows else (self._m, units)
-        most, least = min(_SCRATCH, room // self.workers), min(rows, _SCRATCH_ROWS) * width
-        return max(min(rows * width, most), least, self._n[-1])
+        most, few = min(_SCRATCH, room // self.workers), min(rows, _SCRATCH_ROWS)
+        return max(min(rows * width, most), few * width, self._n[-1])
 
     def numbers(self, *, keeps_Z: list[bool]) -> int:
         """Return how many numbers all buffers hold, beside a gathered batch.

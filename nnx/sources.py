@@ -6,23 +6,42 @@ converted, so that memory is needed for a part and never for the whole.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from nnx.backends.host import usable_cores
+
 Array = Any
 _CHUNK = 1 << 22  # bytes that a check looks at or a copy moves at once: they stay in a cache
+_READERS = 8  # threads that read at once at most: a few keep a machine's memory busy
+_LEAST = 1 << 20  # bytes that are worth a thread
 
 
-def chunks(shape: Sequence[int], itemsize: int) -> Iterator[slice]:
-    """Split the last axis of an array so that a part has a few MiB."""
+def chunks(shape: Sequence[int], itemsize: int, readers: int = 1) -> Iterator[slice]:
+    """Split the last axis of an array so that the parts of all readers have a few MiB."""
     size = itemsize
     for n in shape[:-1]:
         size *= n
-    width = max(1, _CHUNK // max(1, size))
+    width = max(1, _CHUNK // readers // max(1, size))
     for start in range(0, shape[-1], width):
         yield slice(start, min(start + width, shape[-1]))
+
+
+@cache
+def _readers() -> ThreadPoolExecutor:
+    """Threads that read parts of a slab side by side, made when they are first needed."""
+    return ThreadPoolExecutor(min(usable_cores(), _READERS), "nnx-reader")
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked child has none of its parent's threads.
+    os.register_at_fork(after_in_child=_readers.cache_clear)
 
 
 class Source:
@@ -80,6 +99,20 @@ class Source:
                 return rows[part].T
             count = len(range(*part.indices(len(rows)))) if isinstance(part, slice) else len(part)
             out = np.empty((count, *rows.shape[1:]), self.dtype).T
+        count = out.shape[-1]
+        threads = min(usable_cores(), _READERS, out.nbytes // _LEAST)
+        if isinstance(part, slice) or threads < 2:
+            self._read(part, out, 1)
+            return out
+        edges = [count * i // threads for i in range(threads + 1)]
+        parts = [slice(a, b) for a, b in pairwise(edges)]
+        # NumPy copies without holding Python's lock.
+        list(_readers().map(lambda some: self._read(part[some], out[..., some], threads), parts))
+        return out
+
+    def _read(self, part: slice | Array, out: Array, readers: int) -> None:
+        """Write the examples of a slice, or at integer positions, into `out`; one of so many."""
+        rows = self.array.T
         # np.take would first copy an array of another layout as a whole.
         if (
             not isinstance(part, slice)
@@ -91,9 +124,8 @@ class Source:
         elif isinstance(part, slice):
             out[...] = rows[part].T
         else:
-            for some in chunks((*self.shape[:-1], len(part)), self.array.itemsize):
+            for some in chunks((*self.shape[:-1], len(part)), self.array.itemsize, readers):
                 out[..., some] = rows[part[some]].T
-        return out
 
     def chunks(self) -> Iterator[slice]:
         """Parts of a few MiB."""

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from nnx.backends.engine.blas import find_blas
+from nnx.backends.host import usable_cores
 
 _LOADED_SECONDS, _CACHED_SECONDS, _COMPILED_SECONDS = 0.0, 0.5, 10.0
 
@@ -36,8 +37,7 @@ def why_unusable() -> str | None:
 def count_workers() -> int:
     """Return how many threads a program may use: the cores, or fewer where BLAS was given fewer."""
     blas = find_blas()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(cores or 1, blas.get_threads() if blas is not None else 1))
+    return max(1, min(usable_cores(), blas.get_threads() if blas is not None else 1))
 
 
 def seconds_to_load() -> float:

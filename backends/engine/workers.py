@@ -35,13 +35,13 @@ _ASLEEP, _SEEN, _JOB, _CLAIMED = range(4)  # where a worker's numbers stand
 
 @inner()
 def _claim(own):
-    """Whether the job of the worker with these numbers is now the caller's alone."""
+    """Whether the job of the worker with these numbers is now this thread's alone to run."""
     return atomic_exchange(own + 8 * _CLAIMED, 1) == 0
 
 
 @njit(nogil=True, cache=True)
 def _serve(started, done, own, one):
-    """Run job after job; return when none has come for a while, with the flag `asleep` set."""
+    """Run job after job; return when none has come for a while, to wait at the door."""
     while True:
         fresh = False
         for _ in range(_SPINS):
@@ -58,8 +58,8 @@ def _serve(started, done, own, one):
             ):
                 return
         integers(own)[_SEEN] += 1
-        # A late worker may find the next job here before it is started: all of it is there, and
-        # at its start it finds it claimed.
+        # A worker that is late may claim the next job before `started` counts it: the job is
+        # complete by then. When the count comes, the worker finds its job claimed, and goes on.
         if _claim(own):
             run(integers(own)[_JOB], one)
             atomic_add(done, 1)
@@ -69,7 +69,7 @@ def _serve(started, done, own, one):
 def _lead(job, done, own, others, claims, one):
     """Run the caller's job, and wait until the others have ended theirs.
 
-    own : address of the numbers of the first of them; claims : whether to run what none has begun.
+    own : address of worker 1's numbers; claims : whether to run what no worker has begun.
     """
     run(job, one)
     left = others

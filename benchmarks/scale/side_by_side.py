@@ -178,9 +178,3 @@ def _cluster(address: str) -> Iterator[None]:
         raise DataError(f"no Dask scheduler answers at {address}: {error}") from error
     with client:
         yield
-
-
-def usable_cores() -> int:
-    """Return how many processes can compute at once."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

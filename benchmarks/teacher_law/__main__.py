@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nnx.benchmarks.scale.side_by_side import usable_cores
+from nnx.backends.host import usable_cores
 from nnx.benchmarks.scale.store import CellStore
 from nnx.benchmarks.teacher_law import (
     Settings,

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nnx.backends.host import usable_cores
 from nnx.benchmarks.scale import CellStore, Settings, Study, read_study, run_study, write_study
-from nnx.benchmarks.scale.side_by_side import usable_cores
 from nnx.benchmarks.scale.tasks import ERROR_RATE
 from nnx.errors import DataError
 

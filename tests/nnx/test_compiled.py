@@ -67,6 +67,7 @@ SHAPES = [
     ([30, 700, 600], 70),
     ([60, 150, 20, 3], 300),
     ([60, 150, 20, 3], 700),
+    ([100, 120, 130, 3], 260),
     ([20, 4, 2], 1),
 ]
 
@@ -128,9 +129,12 @@ def test_compiled_steps_are_the_primitives_steps(data: st.DataObject) -> None:
 @pytest.mark.parametrize(("n", "m"), SHAPES)
 @pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize("hidden", ["relu", "gelu"])
-def test_float32_and_any_number_of_workers(n: list[int], m: int, workers: int, hidden: str) -> None:
+@pytest.mark.parametrize("optimizer", [nnx.Momentum(0.05), nnx.GradientDescent(0.05)])
+def test_float32_and_any_number_of_workers(
+    n: list[int], m: int, workers: int, hidden: str, optimizer: nnx.Optimizer
+) -> None:
     net = nnx.MLP(n, hidden, device="cpu", seed=2)
-    other, optimizer = net.copy(), nnx.Momentum(0.05)
+    other = net.copy()
     X, Y = data_for(net, 2 * m, True, seed=0)
     state, rates = OptimizerState(net, optimizer), np.full(2, 0.05)
     program = Program(
@@ -141,6 +145,21 @@ def test_float32_and_any_number_of_workers(n: list[int], m: int, workers: int, h
     losses, _ = program.launch(X, Y, None, None, rates, 1)
     total = nnx.TrainingStep(other, m, optimizer, compiled=False).run(X, Y, None, rates)
     assert losses / m == pytest.approx(float(total), rel=1e-5)
+    np.testing.assert_allclose(net.theta, other.theta, rtol=1e-4, atol=1e-5)
+
+
+def test_more_workers_than_examples() -> None:
+    net = nnx.MLP([50, 120, 120, 50], device="cpu", seed=2)
+    other, optimizer = net.copy(), nnx.GradientDescent(0.05)
+    X, Y = data_for(net, 50, True, seed=0)
+    state = OptimizerState(net, optimizer)
+    program = Program(
+        net, 50, 64, state.gradient, state.slots, optimizer.rule,
+        labels=True, weighted=False, gathered=False,
+    )  # fmt: skip
+    assert program.workers == 50
+    program.launch(X, Y, None, None, np.full(1, 0.05), 1)
+    nnx.TrainingStep(other, 50, optimizer, compiled=False).run(X, Y, None, np.full(1, 0.05))
     np.testing.assert_allclose(net.theta, other.theta, rtol=1e-4, atol=1e-5)
 
 

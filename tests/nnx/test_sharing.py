@@ -31,7 +31,11 @@ def test_no_piece_exceeds_the_room(rows: int, columns: int, spare: int) -> None:
     st.integers(1, 4),
 )
 def test_a_step_holds_a_tenth_more_than_it_must(n: list[int], m: int, workers: int) -> None:
-    """Beside parameters, gradient, batch and an A for each layer; 2 KiB each for whole lines."""
+    """Beside parameters, gradient, batch and an A for each layer.
+
+    In small networks 512 numbers for each worker are more: its row of db[L], its row for J, and
+    what fills up the last cache line of an array.
+    """
     parameters = sum(a * b + b for a, b in pairwise(n))
     sharing = Sharing(tuple(n), m, workers, parameters)
     held = sharing.numbers(keeps_Z=[False] * (len(n) - 1)) - m * sum(n[1:])

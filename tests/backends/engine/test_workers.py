@@ -11,6 +11,7 @@ import pytest
 import nnx
 from nnx.backends.engine import count_workers, seconds_to_load, why_unusable
 from nnx.backends.engine.blas import find_blas
+from nnx.backends.engine.workers import _ASLEEP
 from nnx.inference import CompiledOutputs
 
 
@@ -67,15 +68,19 @@ def test_the_caller_runs_what_no_worker_has_begun(monkeypatch: pytest.MonkeyPatc
     assert pool.count == 2
     program(X, A_L)
     wanted = A_L.copy()
-    time.sleep(0.1)  # it falls asleep
-    door, kept_shut = pool._doors[1], threading.Semaphore(0)
-    pool._doors[1] = kept_shut  # its thread waits at the other one
-    for _ in range(3):
-        A_L[...] = 0
-        program(X, A_L)
-        np.testing.assert_array_equal(A_L, wanted)
-    pool._doors[1] = door
-    door.release()
+    while not pool._own[1, _ASLEEP]:
+        time.sleep(0.01)
+    time.sleep(0.05)  # its thread is at the door
+    door = pool._doors[1]
+    pool._doors[1] = threading.Semaphore(0)  # another one is opened
+    try:
+        for _ in range(3):
+            A_L[...] = 0
+            program(X, A_L)
+            np.testing.assert_array_equal(A_L, wanted)
+    finally:
+        pool._doors[1] = door
+        door.release()
     for pause in [0.0] * 300 + [0.01] * 5 + [0.0] * 50:
         A_L[...] = 0
         time.sleep(pause)
