@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 
 import nnx
-from nnx.backends import get_backend
+from nnx.backends import Backend, get_backend
 from nnx.batching import Batching
 from nnx.benchmarks.environment import environment
 from nnx.benchmarks.record import write_json
@@ -72,7 +72,13 @@ class Found:
 
 
 def measure(
-    device: str, n_h: int, precision: str, m: int, batch_size: int, samples: int, folder: Path
+    backend: Backend,
+    n_h: int,
+    precision: str,
+    m: int,
+    batch_size: int,
+    samples: int,
+    folder: Path,
 ) -> Found:
     """Take epochs each way, one after the other."""
     rows, labels = _examples(m)
@@ -80,7 +86,7 @@ def measure(
     mapped = np.load(folder / "rows.npy", mmap_mode="r")
 
     def epoch(rows: Any, data: Literal["device", "stream"]) -> float:
-        net = _network(device, n_h, precision)
+        net = _network(backend, n_h, precision)
         history = net.fit(rows.T, labels, epochs=2, batch_size=batch_size, data=data)
         return history["seconds"][-1]  # the first also loads and compiles
 
@@ -88,7 +94,7 @@ def measure(
         "resident": lambda: epoch(rows, "device"),
         "streamed": lambda: epoch(rows, "stream"),
         "from a file": lambda: epoch(mapped, "stream"),
-        "fed": lambda: _feed(_network(device, n_h, precision), rows, labels, batch_size),
+        "fed": lambda: _feed(_network(backend, n_h, precision), rows, labels, batch_size),
     }
     for take in ways.values():
         take()
@@ -105,9 +111,9 @@ def _examples(m: int) -> tuple[Any, Any]:
     return rng.standard_normal((m, N_X), dtype=np.float32), rng.integers(0, N_Y, m)
 
 
-def _network(device: str, n_h: int, precision: str) -> nnx.Network:
+def _network(backend: Backend, n_h: int, precision: str) -> nnx.Network:
     wanted = None if precision == "float32" else precision
-    return nnx.MLP([N_X, n_h, N_Y], device=device, precision=wanted, seed=0)
+    return nnx.MLP([N_X, n_h, N_Y], device=backend, precision=wanted, seed=0)
 
 
 def _feed(net: nnx.Network, rows: Any, labels: Any, batch_size: int) -> float:
@@ -123,14 +129,12 @@ def _feed(net: nnx.Network, rows: Any, labels: Any, batch_size: int) -> float:
         return time.perf_counter() - start
 
 
-def short_of_memory(device: str, m: int) -> dict[str, Any]:
+def short_of_memory(backend: Backend, pool: Any, m: int) -> dict[str, Any]:
     """What `fit` does where a GPU has half of what the data takes: chosen, refused, and left over.
 
-    Its memory is limited through CuPy's pool, as CUPY_GPU_MEMORY_LIMIT would.
+    pool : cupy.cuda.MemoryPool
+        Its limit is set, as CUPY_GPU_MEMORY_LIMIT would.
     """
-    import cupy
-
-    backend, pool = get_backend(device), cupy.get_default_memory_pool()
     rows, labels = _examples(m)
     before = pool.get_limit()
     backend.release()
@@ -146,7 +150,7 @@ def short_of_memory(device: str, m: int) -> dict[str, Any]:
             "batch_size='all'": {"batch_size": "all"},
         }
         for words, arguments in asked.items():
-            found[words] = _attempt(device, rows, labels, arguments)
+            found[words] = _attempt(backend, rows, labels, arguments)
         backend.release()
         found["kept_bytes"] = backend.memory().used - used
     finally:
@@ -154,9 +158,9 @@ def short_of_memory(device: str, m: int) -> dict[str, Any]:
     return found
 
 
-def _attempt(device: str, rows: Any, labels: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+def _attempt(backend: Backend, rows: Any, labels: Any, arguments: Any) -> dict[str, Any]:
     """One epoch: the sizes chosen and its cost, or the words in which it was refused."""
-    net = _network(device, HIDDEN[1], "float32")
+    net = _network(backend, HIDDEN[1], "float32")
     try:
         history = net.fit(rows.T, labels, epochs=1, **arguments)
     except OutOfMemoryError as error:
@@ -187,8 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    device = get_backend(options.device).device
-    on_gpu = device.startswith("cuda")
+    backend = get_backend(options.device)
+    device, on_gpu = backend.device, backend.device.startswith("cuda")
     setting = GPU if on_gpu else CPU
     m, batch_size = options.m or setting.m, options.batch_size or setting.batch_size
     if not 1 <= batch_size <= m:
@@ -203,13 +207,16 @@ def _report(options: argparse.Namespace) -> int:
                 if options.limit and time.monotonic() - begun > options.limit:
                     continue
                 results.append(
-                    measure(device, n_h, precision, m, batch_size, options.samples, Path(folder))
+                    measure(backend, n_h, precision, m, batch_size, options.samples, Path(folder))
                 )
                 print(_line(results[-1]), flush=True)
                 record["results"] = [{**asdict(r), "share": r.share} for r in results]
                 write_json(options.out / "streaming.json", record)
     if on_gpu:
-        record["short_of_memory"] = short_of_memory(device, m)
+        import cupy
+
+        pool = cupy.get_default_memory_pool()
+        record["short_of_memory"] = short_of_memory(backend, pool, m)
         for words, what in record["short_of_memory"].items():
             print(f"{words}: {what}")
     print(f"record: {write_json(options.out / 'streaming.json', record)}")

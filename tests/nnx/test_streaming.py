@@ -259,7 +259,11 @@ def test_a_source_reads_what_indexing_reads(data: st.DataObject) -> None:
     part: Any = slice(*sorted(data.draw(st.tuples(*[st.integers(0, m)] * 2))))
     if data.draw(st.booleans()):
         part = np.array(data.draw(st.lists(st.integers(0, m - 1), max_size=9)), np.int64)
-    found = source.read(part)
+    with pytest.MonkeyPatch.context() as patch:
+        if data.draw(st.booleans()):  # several threads, each some of the examples
+            patch.setattr("nnx.sources._LEAST", 4)
+            patch.setattr("nnx.sources.usable_cores", lambda: 3)
+        found = source.read(part)
     np.testing.assert_array_equal(found, wanted[..., part])
     assert found.dtype == np.float32
     out = np.full((*wanted.shape[:-1], found.shape[-1]), 77, np.float32, order="F")

@@ -1,0 +1,86 @@
+"""Epochs of streamed data beside resident ones: the record, and a GPU that is short of memory."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnx.backends import Backend
+from nnx.backends.host import Memory
+from nnx.batching import Batching
+from nnx.benchmarks import streaming
+from nnx.benchmarks.streaming import Found, main, short_of_memory
+
+Output = pytest.CaptureFixture[str]
+
+
+def test_the_record_holds_every_sample(tmp_path: Path, capsys: Output) -> None:
+    shape = ["--hidden", "8", "16", "--m", "600", "--batch-size", "100", "--samples", "2"]
+    assert main(["--device", "cpu", *shape, "--out", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "streaming.json").read_text())
+    assert record["schema"] == "nnx-streaming/1"
+    assert [found["n_h"] for found in record["results"]] == [8, 16]
+    for found in record["results"]:
+        assert list(found["seconds"]) == ["resident", "streamed", "from a file", "fed"]
+        assert all(len(samples) == 2 for samples in found["seconds"].values())
+        assert found["share"] > 0
+    assert "short_of_memory" not in record  # a CPU's memory has no limit to set
+    assert "from a file" in capsys.readouterr().out
+
+
+def test_the_share_is_that_of_the_slower_part() -> None:
+    seconds = {"resident": [3.0, 1.0, 2.0], "streamed": [4.0], "from a file": [9.0], "fed": [1.0]}
+    assert Found(8, "float32", 100, 10, seconds).share == 0.5
+    assert Found(8, "float32", 100, 10, {**seconds, "fed": [3.0]}).share == 0.75
+
+
+def test_no_case_begins_after_the_limit(tmp_path: Path) -> None:
+    shape = ["--hidden", "8", "--m", "100", "--batch-size", "50", "--samples", "1"]
+    assert main([*shape, "--limit", "1e-9", "--out", str(tmp_path)]) == 0
+    assert "results" not in json.loads((tmp_path / "streaming.json").read_text())
+
+
+def test_a_batch_larger_than_the_epoch_is_refused(tmp_path: Path, capsys: Output) -> None:
+    assert main(["--m", "10", "--batch-size", "50", "--out", str(tmp_path)]) == 1
+    assert "--batch-size 50: wanted 1 to m = 10" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+class Pool:
+    """CuPy's memory pool, as far as its limit goes."""
+
+    limit = 0
+
+    def get_limit(self) -> int:
+        return self.limit
+
+    def set_limit(self, size: int) -> None:
+        self.limit = size
+
+    def used_bytes(self) -> int:
+        return 0
+
+
+def test_a_gpu_that_is_short_of_memory(
+    host_backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Pool()
+    memory = lambda: Memory(0, pool.limit or 1 << 40, 1 << 40, None)  # noqa: E731
+    monkeypatch.setattr(host_backend, "memory", memory)
+    monkeypatch.setattr(host_backend, "release", lambda: None)
+    monkeypatch.setattr(streaming, "N_X", 64)
+    monkeypatch.setattr(streaming, "HIDDEN", (8, 16))
+    monkeypatch.setattr("nnx.settling.Batching", partial(Batching, slab=1 << 16))
+    found: dict[str, Any] = short_of_memory(host_backend, pool, 20_000)
+    assert found["data_bytes"] == 2 * found["free_bytes"]
+    assert found["as it comes"]["data"] == "stream"
+    assert found["batch_size='auto'"]["data"] == "stream"
+    blocks = found["batch_size='all', block_size='auto'"]
+    assert blocks["batch_size"] == 20_000
+    assert blocks["block_size"] < 20_000
+    for words in ("data='device'", "batch_size='all'"):
+        assert "free" in found[words]["refused"]
+    assert found["kept_bytes"] == 0
+    assert pool.limit == 0
