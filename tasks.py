@@ -44,6 +44,19 @@ GPU_PARTS = (
     ("bench", 80, ("nnx.cli", "bench", "--quick", "--device", "cpu", "--device", "cuda",
                    "--out", "{out}")),
 )  # fmt: skip
+# A second run of as long: data larger than the device, whole fits through the estimators, and the
+# kernels' tests under each tool of compute-sanitizer, where the machine has it.
+SANITIZED = ("pytest", "tests/backends/cuda/test_kernels.py", "-m", "gpu", "-q")
+GPU_MORE_PARTS = (
+    ("streaming", 170, ("nnx.benchmarks.streaming", "--device", "cuda", "--samples", "3",
+                        "--limit", "110", "--out", "{out}")),
+    ("estimators", 190, ("nnx.benchmarks.estimators", "--device", "cuda", "--dtype", "float32",
+                         "--rows", "1347", "100000", "--samples", "3",
+                         "--out", "{out}/estimators.json")),
+    ("memcheck", 60, SANITIZED),
+    ("racecheck", 60, SANITIZED),
+    ("initcheck", 60, SANITIZED),
+)  # fmt: skip
 GPU_SECONDS = 540
 
 
@@ -235,7 +248,7 @@ def clean(everything: bool) -> int:
 # -- the GPU run ----------------------------------------------------------------------------------
 
 
-def gpu() -> int:
+def gpu(parts: Sequence[tuple[str, int, tuple[str, ...]]], kept_in: str) -> int:
     """Test and measure on the GPU, with what is installed and without a network."""
     begun, name = time.monotonic(), gpu_name()
     if name is None:
@@ -252,14 +265,20 @@ def gpu() -> int:
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     env = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1", "NNX_REQUIRE_GPU": "1"}
     rows: list[tuple[str, int, float]] = []
-    for part, limit, arguments in GPU_PARTS:
+    for part, limit, arguments in parts:
         command = [python, "-m", *(argument.format(out=out) for argument in arguments)]
+        if arguments is SANITIZED:
+            command = ["compute-sanitizer", "--tool", part, "--error-exitcode", "1", *command]
+            if shutil.which(command[0]) is None:
+                print(f"{part}: {command[0]} is not on this machine", flush=True)
+                rows.append((part, 127, 0.0))
+                continue
         start = time.monotonic()
         left = min(limit, begun + GPU_SECONDS - start)
         rows.append((part, limited(command, env, out / f"{part}.log", left), 0.0))
         rows[-1] = (*rows[-1][:2], round(time.monotonic() - start, 1))
         record = {"gpu": name, "cuda": cuda_extra(), "started": started, "parts": rows}
-        (out / "run.json").write_text(json.dumps(record, indent=1) + "\n")
+        (out / kept_in).write_text(json.dumps(record, indent=1) + "\n")
     print(f"\n{name}: records in {out.relative_to(ROOT)}")
     return summary(rows)
 
@@ -327,6 +346,7 @@ def main() -> int:
     for job in (test, lint):
         job.add_argument("--keep-going", action="store_true", help="run on after a failed step")
     jobs.add_parser("gpu", help="test and measure on a GPU machine, without a network")
+    jobs.add_parser("gpu-more", help="as long again: streaming, estimators, compute-sanitizer")
     cleaning = jobs.add_parser("clean", help="remove what the jobs made, except .venv")
     cleaning.add_argument("--all", action="store_true", help="remove .venv too")
     options = parser.parse_args()
@@ -337,7 +357,11 @@ def main() -> int:
         return clean(options.all)
     if options.job in ("test", "lint"):
         return check(TEST if options.job == "test" else LINT, options.keep_going)
-    return bench() if options.job == "bench" else gpu()
+    if options.job == "bench":
+        return bench()
+    if options.job == "gpu":
+        return gpu(GPU_PARTS, "run.json")
+    return gpu(GPU_MORE_PARTS, "run-more.json")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ than a second the first fit of a fresh process is measured too.
 
     python -m nnx.benchmarks.estimators --out estimators.json
     python -m nnx.benchmarks.estimators --rows 100 1347 --solver adam
+    python -m nnx.benchmarks.estimators --device cuda --dtype float32
+
+`--device` is nnx's; scikit-learn computes on the CPU of the same machine.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from nnx.backends import get_backend
 from nnx.benchmarks.environment import environment
 from nnx.benchmarks.record import write_json
 
@@ -98,11 +102,13 @@ def data(point: Point) -> tuple[Any, Any]:
 class _Work:
     """A library's estimator at one point."""
 
-    def __init__(self, library: str, point: Point) -> None:
+    def __init__(self, library: str, point: Point, device: str) -> None:
         make: Any = import_module(f"{library}.neural_network").MLPClassifier
+        where = {"device": device} if library == "nnx" else {}
         self._make: Callable[[], Any] = lambda: make(
-            point.hidden, solver=point.solver, max_iter=point.iterations, random_state=0, tol=0
-        )
+            point.hidden, solver=point.solver, max_iter=point.iterations, random_state=0, tol=0,
+            **where,
+        )  # fmt: skip
         self._X, self._y = data(point)
         self._fitted: Any = None
 
@@ -115,7 +121,7 @@ class _Work:
         return self._fitted.predict_proba(self._X)
 
 
-def _child(library: str) -> None:
+def _child(library: str, device: str) -> None:
     """Answer requests until the input ends: a point, then repeats of "fit" or "predict"."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -126,7 +132,7 @@ def _child(library: str) -> None:
         if "point" in request:
             work = None
             plain = request["point"]
-            work = _Work(library, Point(**{**plain, "hidden": tuple(plain["hidden"])}))
+            work = _Work(library, Point(**{**plain, "hidden": tuple(plain["hidden"])}), device)
             answer: Any = 0
         elif "probabilities" in request:
             assert work is not None
@@ -142,9 +148,19 @@ def _child(library: str) -> None:
 
 
 class _Process:
-    def __init__(self, library: str) -> None:
+    def __init__(self, library: str, device: str) -> None:
+        self.device = device
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "nnx.benchmarks.estimators", "--child", library],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "nnx.benchmarks.estimators",
+                "--child",
+                library,
+                "--device",
+                device,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -214,8 +230,8 @@ def measure(
                 time.sleep(rest_seconds)  # BLAS's idle threads spin for a while
                 taken.setdefault(name, []).append(process.seconds(what, repeats))
     if statistics.median(result.fit.get("sklearn", [0])) > _COLD_SECONDS:
-        for name in processes:
-            fresh = _Process(name)
+        for name, process in processes.items():
+            fresh = _Process(name, process.device)
             fresh.ask(point=asdict(point))
             result.first_fit[name] = fresh.seconds("fit", tries=1)
             fresh.close()
@@ -247,33 +263,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--hidden", nargs="+", default=["10", "100", "512,512"])
     parser.add_argument("--solver", nargs="+", default=SOLVERS, choices=SOLVERS)
     parser.add_argument("--dtype", default="float64", choices=["float32", "float64"])
+    parser.add_argument("--device", default="cpu", help="nnx's; scikit-learn has the CPU")
     parser.add_argument("--samples", type=int, default=5)
     parser.add_argument("--out", help="where the record goes (JSON)")
     parser.add_argument("--child", choices=LIBRARIES, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
-        _child(options.child)
+        _child(options.child, options.device)
         return 0
+    device = get_backend(options.device).device
     hidden = [tuple(int(n) for n in text.split(",")) for text in options.hidden]
-    processes = {name: _Process(name) for name in LIBRARIES}
-    results = []
+    processes = {name: _Process(name, device) for name in LIBRARIES}
+    where, results = environment(list(dict.fromkeys(("cpu", device)))), []
+    means: dict[str, float] = {}
     for point in points(options.rows, hidden, options.solver, options.dtype):
         results.append(measure(point, processes, options.samples))
         print(line(results[-1]), flush=True)
+        means = {
+            what: geometric_mean([result.ratio(what) for result in results])
+            for what in ("fit", "predict")
+        }
+        if options.out:
+            record = {
+                "environment": where,
+                "device": device,
+                "geometric_means": means,
+                "results": [asdict(result) for result in results],
+            }
+            write_json(options.out, record)
     for process in processes.values():
         process.close()
-    means = {
-        what: geometric_mean([result.ratio(what) for result in results])
-        for what in ("fit", "predict")
-    }
     print(f"geometric mean: fit {means['fit']:.2f}, predict_proba {means['predict']:.2f}")
-    if options.out:
-        record = {
-            "environment": environment(),
-            "geometric_means": means,
-            "results": [asdict(result) for result in results],
-        }
-        write_json(options.out, record)
     return 0
 
 
