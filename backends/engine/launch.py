@@ -50,6 +50,7 @@ class Launch:
         blas = find_blas()
         assert blas is not None
         self._workers, self._gathered = get_workers(len(codes), dtype), gathered
+        self._dtype = dtype
         self._single_thread = blas.single_thread()
         kind, count = np.dtype(dtype), len(codes)
         self._codes = list(codes)
@@ -135,6 +136,8 @@ class Launch:
             self._shares = shares
             self._jobs[:, op.SHARES] = 0 if shares is None else address(shares)
         self._counter[0], self._t[0] = 0, t
+        if self._workers.orphaned:
+            self._workers = get_workers(len(self._codes), self._dtype)
         with self._single_thread:
             self._workers.run(self._addresses, self._independent)
         totals = self._totals.tolist()

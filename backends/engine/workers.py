@@ -102,10 +102,12 @@ class Workers:
     Attributes
     ----------
     count : int
+    orphaned : bool
+        Whether this is a forked child, which has none of its parent's threads.
     """
 
     def __init__(self, count: int, dtype: str) -> None:
-        self.count, self._one = count, np.dtype(dtype).type(1)
+        self.count, self._one, self.orphaned = count, np.dtype(dtype).type(1), False
         words = np.zeros((2 + count, _LINE // 8), np.int64)
         words[2:, _CLAIMED] = 1  # nobody has a job yet
         self._started, self._done = words[0].ctypes.data, words[1].ctypes.data
@@ -152,6 +154,11 @@ def get_workers(count: int, dtype: str) -> Workers:
     return _pools[count, dtype]
 
 
+def _forget_pools() -> None:
+    for pool in _pools.values():
+        pool.orphaned = True
+    _pools.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    # A forked child has none of its parent's threads.
-    os.register_at_fork(after_in_child=_pools.clear)
+    os.register_at_fork(after_in_child=_forget_pools)
