@@ -9,9 +9,10 @@ from itertools import pairwise
 # read, and where products are not cut into pieces packed, for each block.
 _BLOCK, _WIDE_BLOCK, _WIDE = 256, 512, 512
 _SCRATCH = 1 << 16  # numbers of dA that a worker holds at most before they become dZ
-_SCRATCH_ROWS = 4  # examples (or units) whose dA it holds however little memory there is for it
+_SCRATCH_ROWS = 4  # examples (or units) whose dA all hold, however little memory there is for it
 _MORE = 0.1  # of what a step must hold: the most that it holds beside that
 _SCRATCH_SHARE = 0.05  # of the same: for the dA of all workers
+_FILLING = 0.02  # of the same: for filling up rows that are units
 _PARTS = 0.04  # of the same: for further workers' parts of Z[L]
 # Numbers of W[1] from which on it pays that two workers write dW[1] in turns where memory does not
 # ask for it, and that plain descent updates W[1] by the product itself, for a barrier more.
@@ -135,10 +136,16 @@ class Sharing:
         return self.workers if len(self._n) > 2 and parts <= _PARTS * self._least else 1
 
     def padded(self, columns: int) -> int:
-        """The columns of a hidden layer's buffer: workers that share them share no cache line."""
+        """The columns of a hidden layer's buffer: workers that share them share no cache line.
+
+        Where a row is a unit they share none but at their borders, and whole lines only make the
+        products a little faster, so they must not take much memory.
+        """
         if self.by_examples or self.workers == 1:
             return columns
-        return -(-columns // UNITS) * UNITS
+        whole = -(-columns // UNITS) * UNITS
+        much = (whole - columns) * sum(self._n[1:-1]) > _FILLING * self._least
+        return columns if self.units_in_rows and much else whole
 
     def blocks(self, part: slice) -> list[slice]:
         """By examples: the blocks of a worker's examples, counted from their first."""
@@ -158,7 +165,8 @@ class Sharing:
             room -= (self.parts_of_output - 1) * self._m * self._n[-1]
             units = max((count(parts[worker]) for parts in self.units[1:-1]), default=0)
             rows, width = (units, self._m) if self.units_in_rows else (self._m, units)
-        most, few = min(_SCRATCH, room // self.workers), min(rows, _SCRATCH_ROWS)
+        most = min(_SCRATCH, room // self.workers)
+        few = min(rows, max(1, _SCRATCH_ROWS // self.workers))
         return max(min(rows * width, most), few * width, self._n[-1])
 
     def numbers(self, *, keeps_Z: list[bool]) -> int:

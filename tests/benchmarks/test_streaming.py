@@ -67,6 +67,7 @@ def test_what_is_short_of_memory_is_refused_or_taken_in_blocks(
     backend, pool = get_backend("cpu"), Pool()
     memory = lambda: Memory(0, pool.limit or 1 << 40, 1 << 40, None)  # noqa: E731
     monkeypatch.setattr(backend, "memory", memory)
+    monkeypatch.setattr("nnx.settling.worth_compiling", lambda *_: False)
     monkeypatch.setattr(streaming, "N_X", 16)
     monkeypatch.setattr(streaming, "HIDDEN", (8, 64))
     found: dict[str, Any] = short_of_memory(backend, pool, 20_000)

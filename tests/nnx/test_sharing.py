@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import nnx
@@ -25,6 +25,7 @@ def test_no_piece_exceeds_the_room(rows: int, columns: int, spare: int) -> None:
 
 
 @settings(max_examples=500)
+@example([10, 274, 54], 51, 2)
 @given(
     st.lists(st.integers(10, 2500), min_size=2, max_size=6),
     st.integers(50, 20_000),
