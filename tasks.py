@@ -269,14 +269,14 @@ def gpu(parts: Sequence[tuple[str, int, tuple[str, ...]]], kept_in: str) -> int:
         command = [python, "-m", *(argument.format(out=out) for argument in arguments)]
         if arguments is SANITIZED:
             command = ["compute-sanitizer", "--tool", part, "--error-exitcode", "1", *command]
-            if shutil.which(command[0]) is None:
-                print(f"{part}: {command[0]} is not on this machine", flush=True)
-                rows.append((part, 127, 0.0))
-                continue
         start = time.monotonic()
-        left = min(limit, begun + GPU_SECONDS - start)
-        rows.append((part, limited(command, env, out / f"{part}.log", left), 0.0))
-        rows[-1] = (*rows[-1][:2], round(time.monotonic() - start, 1))
+        if shutil.which(command[0]) is None:
+            print(f"{part}: {command[0]} is not on this machine", flush=True)
+            status = 127
+        else:
+            left = min(limit, begun + GPU_SECONDS - start)
+            status = limited(command, env, out / f"{part}.log", left)
+        rows.append((part, status, round(time.monotonic() - start, 1)))
         record = {"gpu": name, "cuda": cuda_extra(), "started": started, "parts": rows}
         (out / kept_in).write_text(json.dumps(record, indent=1) + "\n")
     print(f"\n{name}: records in {out.relative_to(ROOT)}")

@@ -28,8 +28,6 @@ from nnx.backends.engine.lowlevel import (
 
 _SPINS = 20_000  # about half a millisecond
 _LINE = 128  # bytes between numbers that several threads write: no two in one cache line
-
-
 _ASLEEP, _SEEN, _JOB, _CLAIMED = range(4)  # where a worker's numbers stand
 
 
