@@ -1,6 +1,6 @@
 # Thin names for the jobs in tasks.py. Another interpreter: make test PYTHON=python3.12
 PYTHON ?= python3
 
-.PHONY: bench test gpu gpu-more lint clean
-bench test gpu gpu-more lint clean:
+.PHONY: bench test gpu gpu-measure gpu-more gpu-wheels lint clean
+bench test gpu gpu-measure gpu-more gpu-wheels lint clean:
 	@$(PYTHON) tasks.py $@

@@ -6,11 +6,9 @@ from __future__ import annotations
 import argparse
 import ctypes
 import hashlib
-import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -33,31 +31,14 @@ VENV = ROOT / ".venv"
 PYTHON = str(VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
 PIP = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
 EXTRAS = {"bench": "fast,plot,sklearn,cli,bench,scale,report", "dev": "dev"}
-# The parts of the GPU run: name, seconds it may take, arguments after `python -m`. In all less
-# than nine minutes, since GPU machines are often lent for ten.
-GPU_PARTS = (
-    ("tests", 170, ("pytest", "tests", "-m", "gpu", "--junitxml={out}/tests.xml")),
-    ("agreement", 40, ("nnx.benchmarks.agreement", "--out", "{out}")),
-    ("probe", 80, ("nnx.benchmarks.probe", "--out", "{out}")),
-    ("peers", 170, ("nnx.cli", "peers", "--device", "cuda", "--samples", "3", "--limit", "150",
-                    "--out", "{out}")),
-    ("bench", 80, ("nnx.cli", "bench", "--quick", "--device", "cpu", "--device", "cuda",
-                   "--out", "{out}")),
+# The calls of the GPU run: the job's name, and what `python -m nnx.benchmarks.gpu` calls it and how
+# many seconds it may take with all that is around it.
+GPU_CALLS = {"gpu": ("check", 300), "gpu-measure": ("measure", 390), "gpu-more": ("more", 540)}
+# What an offline GPU machine lacks beside CuPy, pytest and hypothesis.
+GPU_WHEELS = (
+    "nvmath-python", "cuda-core", "cuda-pathfinder", "array-api-compat", "array-api-strict",
 )  # fmt: skip
-# A second run of as long: data larger than the device, whole fits through the estimators, and the
-# kernels' tests under each tool of compute-sanitizer, where the machine has it.
-SANITIZED = ("pytest", "tests/backends/cuda/test_kernels.py", "-m", "gpu", "-q")
-GPU_MORE_PARTS = (
-    ("streaming", 170, ("nnx.benchmarks.streaming", "--device", "cuda", "--samples", "3",
-                        "--limit", "110", "--out", "{out}")),
-    ("estimators", 190, ("nnx.benchmarks.estimators", "--device", "cuda", "--dtype", "float32",
-                         "--rows", "1347", "100000", "--samples", "3",
-                         "--out", "{out}/estimators.json")),
-    ("memcheck", 60, SANITIZED),
-    ("racecheck", 60, SANITIZED),
-    ("initcheck", 60, SANITIZED),
-)  # fmt: skip
-GPU_SECONDS = 540
+MOST_WHEEL_BYTES = 15 << 20
 
 
 def run(*command: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> int:
@@ -248,8 +229,8 @@ def clean(everything: bool) -> int:
 # -- the GPU run ----------------------------------------------------------------------------------
 
 
-def gpu(parts: Sequence[tuple[str, int, tuple[str, ...]]], kept_in: str) -> int:
-    """Test and measure on the GPU, with what is installed and without a network."""
+def gpu(job: str, out: Path | None, seconds: float | None) -> int:
+    """Run a call of the GPU run, with what is installed and without a network."""
     begun, name = time.monotonic(), gpu_name()
     if name is None:
         print("No NVIDIA GPU can be used here (no driver, or no device): nothing was run.")
@@ -260,27 +241,44 @@ def gpu(parts: Sequence[tuple[str, int, tuple[str, ...]]], kept_in: str) -> int:
         print(f"{sys.executable} has no CuPy or no pytest: nothing was run.")
         return 2
     site = install_offline(python)
-    out = ROOT / "benchmarks" / "results" / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    out.mkdir(parents=True, exist_ok=True)
-    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    env = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1", "NNX_REQUIRE_GPU": "1"}
-    rows: list[tuple[str, int, float]] = []
-    for part, limit, arguments in parts:
-        command = [python, "-m", *(argument.format(out=out) for argument in arguments)]
-        if arguments is SANITIZED:
-            command = ["compute-sanitizer", "--tool", part, "--error-exitcode", "1", *command]
-        start = time.monotonic()
-        if shutil.which(command[0]) is None:
-            print(f"{part}: {command[0]} is not on this machine", flush=True)
-            status = 127
-        else:
-            left = min(limit, begun + GPU_SECONDS - start)
-            status = limited(command, env, out / f"{part}.log", left)
-        rows.append((part, status, round(time.monotonic() - start, 1)))
-        record = {"gpu": name, "cuda": cuda_extra(), "started": started, "parts": rows}
-        (out / kept_in).write_text(json.dumps(record, indent=1) + "\n")
-    print(f"\n{name}: records in {out.relative_to(ROOT)}")
-    return summary(rows)
+    call, most = GPU_CALLS[job]
+    results = ROOT / "benchmarks" / "results" / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    left = (seconds or most) - (time.monotonic() - begun)
+    command = (python, "-m", "nnx.benchmarks.gpu", call, "--seconds", f"{left:.0f}")
+    folders = ("--out", out or results, "--earlier", results, "--work", BUILD / "gpu-run")
+    return run(*command, *folders, env={"PYTHONPATH": str(site)})
+
+
+def plan(job: str, seconds: float | None) -> int:
+    """Print what a call of the GPU run would run; needs no GPU."""
+    setup("dev")
+    call, most = GPU_CALLS[job]
+    length = ("--seconds", str(seconds or most))
+    return run(PYTHON, "-m", "nnx.benchmarks.gpu", call, "--plan", *length)
+
+
+def gpu_wheels(python: str) -> int:
+    """Fetch into .whl/ what an offline GPU machine with this Python (x86-64 Linux) lacks."""
+    folder = ROOT / ".whl"
+    shutil.rmtree(folder, ignore_errors=True)
+    text = (ROOT / "constraints.txt").read_text().lower().replace("_", "-")
+    versions = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)$", text, re.MULTILINE))
+    # pip takes each name of the platform as it is; the C library of these is on every GPU machine.
+    names = [f"manylinux_2_{n}_x86_64" for n in range(17, 35)] + ["manylinux2014_x86_64"]
+    platforms = [word for name in names for word in ("--platform", name)]
+    download = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check")
+    wanted = [f"{name}=={versions[name]}" for name in GPU_WHEELS]
+    kind = ("--no-deps", "--only-binary=:all:", "--python-version", python, *platforms)
+    if status := run(*download, *kind, "--dest", folder, *wanted):
+        return status
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.whl"))}
+    for name, size in sizes.items():
+        print(f"{size / 2**20:7.1f} MiB  {name}")
+    print(f"{sum(sizes.values()) / 2**20:7.1f} MiB  in {folder.name}/, for Python {python}")
+    if sum(sizes.values()) > MOST_WHEEL_BYTES:
+        print(f"more than {MOST_WHEEL_BYTES >> 20} MiB: not every machine takes so much along")
+        return 1
+    return 0
 
 
 def gpu_name() -> str | None:
@@ -299,9 +297,20 @@ def install_offline(python: str) -> Path:
     if run(*pip, "--no-build-isolation", ROOT):
         print("pip could not build the project; its folders are linked instead", flush=True)
         link_packages(site)
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    version = subprocess.check_output([python, "-c", code], text=True).strip()
     for wheel in sorted((ROOT / ".whl").glob("*.whl")):
-        zipfile.ZipFile(wheel).extractall(site)
+        if fits(wheel.name, version):
+            zipfile.ZipFile(wheel).extractall(site)
+        else:
+            print(f"{wheel.name} is for another Python: tasks.py gpu-wheels --python {version}")
     return site
+
+
+def fits(wheel: str, version: str) -> bool:
+    """Whether a wheel, by its name, is for a Python of this version (such as "3.12")."""
+    pythons = wheel.split("-")[-3].split(".")
+    return "py3" in pythons or f"cp{version.replace('.', '')}" in pythons
 
 
 def link_packages(site: Path) -> None:
@@ -318,23 +327,6 @@ def link_packages(site: Path) -> None:
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: nnx-learn\nVersion: {version}\n")
 
 
-def limited(command: Sequence[str], env: Mapping[str, str], log: Path, seconds: float) -> int:
-    """Run a command, its output into a log; at the limit kill it and its children (status 124)."""
-    print(f"$ {' '.join(command[1:])}   (at most {seconds:.0f} s)", flush=True)
-    with log.open("w") as file:
-        child = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdout=file, stderr=file, start_new_session=True
-        )
-        try:
-            status = child.wait(timeout=max(seconds, 1))
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-            status = 124
-    print("\n".join(log.read_text(errors="replace").splitlines()[-25:]), flush=True)
-    return status
-
-
 def main() -> int:
     """Parse the command line and run the job."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -345,8 +337,19 @@ def main() -> int:
     lint = jobs.add_parser("lint", help="style and types only")
     for job in (test, lint):
         job.add_argument("--keep-going", action="store_true", help="run on after a failed step")
-    jobs.add_parser("gpu", help="test and measure on a GPU machine, without a network")
-    jobs.add_parser("gpu-more", help="as long again: streaming, estimators, compute-sanitizer")
+    about = {
+        "gpu": "on a GPU machine, without a network: does it work? At most 300 s",
+        "gpu-measure": "after it: how fast is it? At most 390 s",
+        "gpu-more": "what takes longer: whole grids, full studies, as far as its time goes",
+    }
+    for name, text in about.items():
+        job = jobs.add_parser(name, help=text)
+        job.add_argument("--plan", action="store_true", help="only show the parts; needs no GPU")
+        job.add_argument("--out", type=Path, help="for the evidence; else benchmarks/results/<gpu>")
+        if name == "gpu-more":
+            job.add_argument("--seconds", type=float, help="in all (540)")
+    wheels = jobs.add_parser("gpu-wheels", help="fetch into .whl/ what such a machine lacks")
+    wheels.add_argument("--python", default="3.12", help="the GPU machine's Python (3.12)")
     cleaning = jobs.add_parser("clean", help="remove what the jobs made, except .venv")
     cleaning.add_argument("--all", action="store_true", help="remove .venv too")
     options = parser.parse_args()
@@ -359,9 +362,12 @@ def main() -> int:
         return check(TEST if options.job == "test" else LINT, options.keep_going)
     if options.job == "bench":
         return bench()
-    if options.job == "gpu":
-        return gpu(GPU_PARTS, "run.json")
-    return gpu(GPU_MORE_PARTS, "run-more.json")
+    if options.job == "gpu-wheels":
+        return gpu_wheels(options.python)
+    seconds = getattr(options, "seconds", None)
+    if options.plan:
+        return plan(options.job, seconds)
+    return gpu(options.job, options.out, seconds)
 
 
 if __name__ == "__main__":

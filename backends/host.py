@@ -15,14 +15,16 @@ class Memory:
     used : int
         This process's arrays where the device can tell them apart (CuPy's pool), else the whole
         process.
-    free, total : int
+    free : int or None
+        Of the device, None where it is not known.
+    total : int
         Of the device.
     peak : int or None
         The highest `used` so far, where it is known.
     """
 
     used: int
-    free: int
+    free: int | None
     total: int
     peak: int | None
 
@@ -35,17 +37,17 @@ def usable_cores() -> int:
 
 
 def host_memory() -> Memory:
-    """Return this process's and the machine's memory figures; zeros where they are not known.
+    """Return this process's and the machine's memory figures.
 
-    `free` counts what the system would give back from its file cache, and on Linux no more than
-    what the limit of a container (cgroup v2) leaves.
+    What is not known is zero, and None for `free`. `free` counts what the system would give back
+    from its file cache, and on Linux no more than what the limit of a container (cgroup v2) leaves.
     """
     import sys
 
     try:
         import resource
     except ImportError:  # Windows
-        return Memory(0, 0, 0, None)
+        return Memory(0, None, 0, None)
 
     page = os.sysconf("SC_PAGE_SIZE")
     unit = 1 if sys.platform == "darwin" else 1024
@@ -55,7 +57,7 @@ def host_memory() -> Memory:
             used = int(file.read().split()[1]) * page
         free = int(min(_available(), _left_in_cgroup()))
     except (OSError, ValueError):  # not Linux: the peak is the nearest figure that is known
-        used, free = peak, 0
+        used, free = peak, None
     return Memory(used, free, os.sysconf("SC_PHYS_PAGES") * page, peak)
 
 

@@ -106,8 +106,7 @@ def _skip_reason(point: Point, pace: _Pace, left: float) -> Cell | None:
     """Return the cell as skipped if memory or time does not suffice for it."""
     backend = get_backend(point.device)
     needed, free = _bytes(point), backend.memory().free
-    # A system that does not tell its free memory says 0.
-    if free and needed > MEMORY_SHARE * free:
+    if free is not None and needed > MEMORY_SHARE * free:
         return _skipped(
             point,
             f"needs about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"

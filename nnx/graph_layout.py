@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 
 from nnx.backends.cuda import step_kernels
-from nnx.backends.cuda.graph import GraphStream
 from nnx.backends.reference.activations import Activation
 from nnx.backends.reference.updates import UpdateRule
 from nnx.layers import Dense
@@ -110,7 +109,8 @@ def step_bytes(model: Model, m: int, rule: UpdateRule | None = None, *, copied: 
     """Return how much device memory training takes beside the parameters and the data.
 
     Nothing is allocated. Counted are the workspace of a step over m examples, the gradient, the
-    state of the optimizer, the 16-bit copy of the parameters, and cuBLASLt's workspace.
+    state of the optimizer, the 16-bit copy of the parameters, and cuBLASLt's workspace, which all
+    steps of a process share, while nothing has taken it.
 
     Parameters
     ----------
@@ -128,5 +128,5 @@ def step_bytes(model: Model, m: int, rule: UpdateRule | None = None, *, copied: 
     vector = int(model.theta.size) * np.dtype(model.dtype).itemsize
     slots = len(rule.slots) if rule is not None else 0
     low = int(model.theta.size) * 2 if model.precision in SIXTEEN_BITS else 0
-    library = GraphStream.workspace_bytes
+    library = model.backend.graphs_bytes  # type: ignore[attr-defined]
     return layout.work_bytes + layout.ledger_bytes + (1 + slots) * vector + low + library

@@ -275,9 +275,11 @@ class GraphProgram:
             fused = self._linear(number, A, self.storage, epilogue="RELU_AUX_BIAS", **bias)
             plain = self._linear(number, A, self.storage)
             mask = self._views[f"mask{number}"], self.layout.mask_ld(number) // 8
+            # The same bit whichever alternative is the faster.
+            at_zero = int(self._stream.mask_at_zero(self.storage, self.compute))
             kernel = self._kernel(
                 f"step_relu_forward<{self._C}>", self._elements(number),
-                self._views[f"A{number}"], self._bias(number), *mask, *self._shape(number),
+                self._views[f"A{number}"], self._bias(number), *mask, at_zero, *self._shape(number),
             )  # fmt: skip
             return self._settle([fused], [plain, kernel]) + self._drop(number)
         to = f"Z{number}" if g.derivative_from == "Z" else f"A{number}"

@@ -108,7 +108,6 @@ class Settler:
         if asked.data == "stream" and not data.on_host:
             raise DataError(f"data='stream' is for X in host memory, and X is on {model.device}")
         self._model, self._asked, self._data = model, asked, data
-        self._free = _free_bytes(model)
         self._validation = validation if isinstance(validation, Opened) else None
         self._fraction = validation if isinstance(validation, float) else 0.0
         self._weighted = weighted
@@ -120,6 +119,8 @@ class Settler:
         steps = math.ceil(self._m / size) * epochs
         self._compiled = worth_compiling(model, size, steps)
         self._kind = step_kind(model, self._compiled)
+        # Only now: what kind of step it is, a GPU finds out with memory that it then keeps.
+        self._free = _free_bytes(model)
         if asked.block_size is not None and model.precision == "float16":
             raise DataError(
                 "block_size needs steps that are never left out, and precision='float16' leaves "
@@ -268,4 +269,5 @@ def _drops(model: Model) -> bool:
 
 def _free_bytes(model: Model) -> float:
     """Free memory of the device; infinity where it is not known."""
-    return model.backend.memory().free or math.inf
+    free = model.backend.memory().free
+    return math.inf if free is None else free

@@ -23,8 +23,8 @@ from nnx.backends.cuda.fused import (
     loss_kernel,
     update_kernel,
 )
-from nnx.backends.cuda.graph import GraphStream
-from nnx.backends.cuda.launch import C_TYPES, Kernels, kernel_names, kernel_source
+from nnx.backends.cuda.graph import GraphStream, is_out_of_memory
+from nnx.backends.cuda.launch import C_TYPES, primitive_kernels
 from nnx.backends.cuda.products import cublaslt, why_no_cublaslt
 from nnx.backends.cuda.stream import SLOTS, PinnedStream
 from nnx.backends.errors import DTypeError
@@ -58,7 +58,7 @@ class CudaBackend(Backend):
         self._graphs: GraphStream | None = None
         self._cublaslt: Any = None
         self._no_graphs: dict[tuple[str, str], str | None] = {}
-        self._launch = Kernels(cupy, lambda name: kernel_source(), kernel_names()).launch
+        self._launch = primitive_kernels(cupy).launch
 
     # -- arrays ---------------------------------------------------------------------------------
 
@@ -152,8 +152,7 @@ class CudaBackend(Backend):
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether an error says that the GPU, its pool or pinned memory was used up."""
-        # CuPy's OutOfMemoryError is a MemoryError; allocations beside the pool name the status.
-        return isinstance(error, MemoryError) or "cudaErrorMemoryAllocation" in str(error)
+        return is_out_of_memory(error)
 
     def release(self) -> None:
         """Give the blocks that CuPy's pools keep for reuse back to the driver."""
@@ -191,8 +190,15 @@ class CudaBackend(Backend):
                         reason = self.graphs().why_no_products(storage, compute)
                 except Exception as error:  # whatever it is, training can do without
                     reason = f"cuBLASLt does not start: {error}"
+                    if is_out_of_memory(error):
+                        return reason  # not kept: there may be memory later
             self._no_graphs[key] = reason
         return self._no_graphs[key]
+
+    @property
+    def graphs_bytes(self) -> int:
+        """Memory that the first graph will take for all that follow; 0 once it is taken."""
+        return GraphStream.workspace_bytes if self._graphs is None else 0
 
     def use_cublaslt(self, api: Any) -> None:
         """Call these functions for matrix products, instead of those of nvmath-python."""

@@ -79,7 +79,8 @@ class Kernels:
         self._cupy, self._source, self._together = cupy, source, tuple(together)
         self._functions: dict[str, Any] = {}
 
-    def _function(self, name: str) -> Any:
+    def load(self, name: str) -> Any:
+        """Return a kernel, compiled and loaded at its first use."""
         if name not in self._functions:
             names = self._together if name in self._together else (name,)
             module = self._cupy.RawModule(
@@ -94,7 +95,7 @@ class Kernels:
         Arrays go as pointers, None as a null pointer, Python integers as 64-bit ones and NumPy
         scalars in their own type.
         """
-        function, grid, block = self._function(name), (blocks,), (BLOCK,)
+        function, grid, block = self.load(name), (blocks,), (BLOCK,)
 
         def run() -> None:
             function(grid, block, arguments)
@@ -105,3 +106,8 @@ class Kernels:
         """Run a kernel on `size` elements or columns; with none, nothing is launched."""
         if size:
             self.bind(name, blocks_for(size), *arguments)()
+
+
+def primitive_kernels(cupy: Any) -> Kernels:
+    """Return the kernels of kernels.cu, which the primitives launch."""
+    return Kernels(cupy, lambda name: kernel_source(), kernel_names())

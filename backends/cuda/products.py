@@ -49,8 +49,9 @@ PREFERENCE = {
     "MIN_ALIGNMENT_C_BYTES": (7, np.uint32),
     "MIN_ALIGNMENT_D_BYTES": (8, np.uint32),
 }
-# cublasLtMatmulHeuristicResult_t: the algorithm, the workspace it needs, how it was found.
-RESULT_BYTES = 96
+# cublasLtMatmulHeuristicResult_t: its size, the algorithm at its start, and where the status lies
+# that says whether this algorithm can be used.
+RESULT_BYTES, ALGORITHM_BYTES, STATE_OFFSET = 96, 64, 72
 # Partial sums of a split product in the compute type, added in a fixed order: no atomics.
 _REDUCTION_COMPUTE_TYPE = 2
 ALGORITHMS = 8  # that are asked for and compared
@@ -77,7 +78,7 @@ def cublaslt() -> Any:
 
 
 class NoAlgorithmError(Exception):
-    """CuBLASLt has no algorithm for a product; a plain product and a kernel may take its place."""
+    """No algorithm of cuBLASLt runs a product; a plain product and a kernel may take its place."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,14 @@ class Planned:
     workspace : Workspace
     stream : int
         The CUDA stream on which it runs.
+    algorithm : bytes, optional
+        One that was proposed for a product of the same key; then the library is not asked.
+
+    Attributes
+    ----------
+    proposals : list of bytes
+        The algorithms themselves, the library's first choice first. Numbers would not do: what is
+        proposed may change with the memory that is free. The first is in use.
 
     Raises
     ------
@@ -164,7 +173,13 @@ class Planned:
     """
 
     def __init__(
-        self, product: Product, api: Any, handle: int, workspace: Workspace, stream: int
+        self,
+        product: Product,
+        api: Any,
+        handle: int,
+        workspace: Workspace,
+        stream: int,
+        algorithm: bytes | None = None,
     ) -> None:
         self.product, self._api = product, api
         self._destroy: list[tuple[Any, int]] = []
@@ -188,9 +203,11 @@ class Planned:
             self._layout(product.operands, *B),
             self._layout(product.result, rows, columns),
         ]
-        self._results = np.zeros((ALGORITHMS, RESULT_BYTES), np.uint8)
-        self.algorithms = self._propose(handle, workspace, layouts)
-        if not self.algorithms:
+        if algorithm is None:
+            self.proposals = self._propose(handle, workspace, layouts)
+        else:
+            self.proposals = [algorithm]
+        if not self.proposals:
             raise NoAlgorithmError(f"cuBLASLt has no algorithm for {product}")
         self._before = (
             handle, self._description, self._one.ctypes.data, product.a, layouts[0], product.b,
@@ -198,12 +215,12 @@ class Planned:
         )  # fmt: skip
         self._after = (workspace.address, workspace.bytes, stream)
         self._matmul = api.matmul
-        self.use(0)
+        self.use(self.proposals[0])
 
-    def use(self, algorithm: int) -> None:
-        """Take the algorithm of that number."""
-        address = self._results.ctypes.data + algorithm * RESULT_BYTES
-        self._arguments = (*self._before, address, *self._after)
+    def use(self, algorithm: bytes) -> None:
+        """Take one of the proposals."""
+        self._algorithm = np.frombuffer(algorithm, np.uint8).copy()  # read at each launch
+        self._arguments = (*self._before, self._algorithm.ctypes.data, *self._after)
 
     def __call__(self) -> None:
         """Launch the product on its stream."""
@@ -228,7 +245,7 @@ class Planned:
         self._destroy.append((self._api.matrix_layout_destroy, layout))
         return layout
 
-    def _propose(self, handle: int, workspace: Workspace, layouts: list[int]) -> int:
+    def _propose(self, handle: int, workspace: Workspace, layouts: list[int]) -> list[bytes]:
         api, product, (A, B, D) = self._api, self.product, layouts
         preference = api.matmul_preference_create()
         values = {
@@ -239,7 +256,7 @@ class Planned:
             "MIN_ALIGNMENT_C_BYTES": _alignment(product.d),
             "MIN_ALIGNMENT_D_BYTES": _alignment(product.d),
         }
-        found = np.zeros(1, np.int32)
+        results, found = np.zeros((ALGORITHMS, RESULT_BYTES), np.uint8), np.zeros(1, np.int32)
         try:
             for name, value in values.items():
                 number, dtype = PREFERENCE[name]
@@ -249,7 +266,7 @@ class Planned:
                 )
             api.matmul_algo_get_heuristic(
                 handle, self._description, A, B, D, D, preference, ALGORITHMS,
-                self._results.ctypes.data, found.ctypes.data,
+                results.ctypes.data, found.ctypes.data,
             )  # fmt: skip
         except Exception as error:
             # The bindings raise for NOT_SUPPORTED; what is broken fails for plain products too.
@@ -258,4 +275,9 @@ class Planned:
             raise NoAlgorithmError(f"cuBLASLt refuses {product}: {error}") from None
         finally:
             api.matmul_preference_destroy(preference)
-        return int(found[0])
+        states = results[:, STATE_OFFSET : STATE_OFFSET + 4].copy().view(np.int32)[:, 0]
+        return [
+            row[:ALGORITHM_BYTES].tobytes()
+            for row, state in zip(results[: found[0]], states, strict=False)
+            if state == 0
+        ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import numpy as np
 
-from nnx.backends.cuda.launch import STRUCTS, kernel_source
+from nnx.backends.cuda.launch import STRUCTS, Kernels, kernel_source
 from nnx.backends.reference.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
@@ -86,6 +87,11 @@ def file_of(name: str) -> str:
 def step_source(file: str) -> str:
     """Return the text of a file of kernels after what they share."""
     return kernel_source(SHARED, file)
+
+
+def step_kernels(cupy: Any) -> Kernels:
+    """Return the kernels of a training step."""
+    return Kernels(cupy, lambda name: step_source(file_of(name)))
 
 
 def step_names(file: str) -> tuple[str, ...]:

@@ -101,10 +101,11 @@ __global__ void step_backward(const State* s, const C* dA, const C* cache, C* dZ
   }
 }
 
-// ReLU in place, with the mask of cuBLASLt's epilogue: bit i % 8 of byte i / 8 of a column.
+// ReLU in place, with the mask of cuBLASLt's epilogue: bit i % 8 of byte i / 8 of a column. at_zero
+// is the bit of an exact zero, on which the library's documentation is silent.
 template <class C>
 __global__ void step_relu_forward(C* A, const typename Master<C>::T* b, u8* mask, i64 mask_ld,
-                                  i64 n, i64 ld, i64 m) {
+                                  i64 at_zero, i64 n, i64 ld, i64 m) {
   typedef typename Master<C>::T T;
   for (Walk w(ld); w.j < m; w.next()) {
     Eight<C> a = ((Eight<C>*)A)[w.k];
@@ -112,7 +113,7 @@ __global__ void step_relu_forward(C* A, const typename Master<C>::T* b, u8* mask
     for (int e = 0; e < 8; ++e) {
       i64 row = w.i * 8 + e;
       T z = row < n ? up(a.x[e]) + b[row] : T(0);
-      bits |= (z > T(0) ? 1u : 0u) << e;
+      bits |= (z > T(0) || (at_zero && z == T(0)) ? 1u : 0u) << e;
       down(a.x[e], maximum(z, T(0)));
     }
     mask[w.j * mask_ld + w.i] = (u8)bits;

@@ -74,8 +74,7 @@ def _devices(where: Mapping[str, Any]) -> Table:
     table = _table("device", "what it is", "GiB free / all")
     for device in available_devices():
         memory = get_backend(device).memory()
-        # A system that does not tell its free memory says 0.
-        free = f"{memory.free / 2**30:.1f}" if memory.free else "?"
+        free = "?" if memory.free is None else f"{memory.free / 2**30:.1f}"
         table.add_row(device, hardware_line(where, device), f"{free} / {memory.total / 2**30:.1f}")
     for device in ("cuda", "auto"):
         try:

@@ -97,7 +97,7 @@ def test_a_cell_that_does_not_fit_the_memory_is_skipped_with_the_figures(
 
 
 def test_free_memory_that_is_not_known_skips_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CpuBackend, "memory", lambda self: Memory(0, 0, 2**21, None))
+    monkeypatch.setattr(CpuBackend, "memory", lambda self: Memory(0, None, 2**21, None))
     assert all(cell.measured for cell in sweep(tiny(passes=("forward",))))
 
 

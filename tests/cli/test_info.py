@@ -66,7 +66,7 @@ def test_auto_follows_the_variable_and_its_mistakes_are_shown(
 def test_free_memory_that_is_not_known_is_a_question_mark(
     monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
-    monkeypatch.setattr(CpuBackend, "memory", lambda self: Memory(0, 0, 2**33, None))
+    monkeypatch.setattr(CpuBackend, "memory", lambda self: Memory(0, None, 2**33, None))
     assert main(["info"]) == 0
     assert "? / 8.0" in capsys.readouterr().out
 

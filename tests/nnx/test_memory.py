@@ -116,7 +116,7 @@ def test_a_whole_run_stays_below_what_was_foreseen(monkeypatch: pytest.MonkeyPat
         assert peak >= 0.5 * seen[-1].demand.missing, arguments
 
 
-def free_is(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+def free_is(monkeypatch: pytest.MonkeyPatch, free: int | None) -> None:
     monkeypatch.setattr(CpuBackend, "memory", lambda self: Memory(0, free, 1 << 40, None))
 
 
@@ -264,8 +264,15 @@ def test_a_fraction_that_leaves_nothing() -> None:
 
 def test_where_memory_is_not_known_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     net, X, Y = big()
-    free_is(monkeypatch, 0)
+    free_is(monkeypatch, None)
     assert net.fit(X, Y, epochs=1).chosen["data"] == "device"
+
+
+def test_nothing_free_is_not_the_same_as_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, X, Y = big()
+    free_is(monkeypatch, 0)
+    with pytest.raises(OutOfMemoryError, match="0 bytes are free"):
+        net.fit(X, Y, epochs=1)
 
 
 def test_kinds_of_steps() -> None:

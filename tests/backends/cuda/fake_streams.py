@@ -44,9 +44,8 @@ class Schedule:
         self.until(lambda: not any(stream.queue for stream in self.streams))
 
 
-def fake_cuda(schedule, *, lazy=True):
-    """Return what the streaming code uses of cupy.cuda; `lazy` puts off the current stream's work,
-    otherwise what is computed on the host at once has waited for the events before it."""
+def fake_cuda(schedule):
+    """Return what the streaming code uses of cupy.cuda."""
 
     class Event:
         def __init__(self, block=False, disable_timing=False):
@@ -68,8 +67,6 @@ def fake_cuda(schedule, *, lazy=True):
 
         def push(self, action, condition=lambda: True):
             self.queue.append((condition, action))
-            if self is current and not lazy:
-                self.synchronize()
             schedule.tick()
 
         def wait_event(self, event):
@@ -83,7 +80,6 @@ def fake_cuda(schedule, *, lazy=True):
         assert kind == 1
         schedule.streams[stream].push(lambda: ctypes.memmove(target, source, size))
 
-    current = None
     current = Stream()
     runtime = types.SimpleNamespace(memcpyAsync=copy, memcpyHostToDevice=1)
     return types.SimpleNamespace(

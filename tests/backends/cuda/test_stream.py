@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nnx
+from host_gpu import HostLt
 from nnx.backends import get_backend
 from nnx.backends.cuda.stream import PinnedStream
 from nnx.backends.host import Memory
@@ -132,34 +133,32 @@ def host_cupy_module(host_backend):
 
 @pytest.fixture(params=["host", pytest.param("gpu", marks=pytest.mark.gpu)])
 def limited(request, monkeypatch):
-    """A GPU backend and its memory pool."""
+    """A GPU backend that has taken what graphs share, and its memory pool."""
     if request.param == "gpu":
         import cupy
 
-        pool = cupy.get_default_memory_pool()
+        backend, pool = get_backend("cuda:0"), cupy.get_default_memory_pool()
+        assert backend.why_no_graphs() is None
         pool.free_all_blocks()
-        yield get_backend("cuda:0"), pool
+        yield backend, pool
         pool.set_limit(0)
         return
     backend = request.getfixturevalue("host_backend")
     cupy = request.getfixturevalue("host_cupy_module")
-    pool, cuda = FAKES.Pool(), FAKES.fake_cuda(FAKES.Schedule(1), lazy=False)
-    for name, value in vars(cuda).items():
-        monkeypatch.setattr(cupy.cuda, name, value, raising=False)
-    cuda.runtime.memGetInfo = lambda: (1 << 34, 1 << 35)
+    pool = FAKES.Pool()
     for name in ("empty", "zeros", "array"):
         make = getattr(cupy, name)
         monkeypatch.setattr(cupy, name, lambda *a, f=make, **k: pool.count(f(*a, **k)))
     monkeypatch.setattr(cupy, "get_default_memory_pool", lambda: pool, raising=False)
     monkeypatch.setattr(cupy, "get_default_pinned_memory_pool", FAKES.Pool, raising=False)
-    # Graphs have streams of their own, which conftest plays.
-    monkeypatch.setattr(
-        type(backend), "why_no_graphs", lambda self, *kinds: "these streams record nothing"
-    )
+    # What graphs share is taken anew, from this pool.
+    backend.use_cublaslt(HostLt())
+    assert backend.why_no_graphs() is None
     # Here the host waits, once for each epoch and each check.
     for name in ("__bool__", "__float__", "__int__"):
         monkeypatch.setattr(cupy.ndarray, name, getattr(np.ndarray, name))
     yield backend, pool
+    backend.use_cublaslt(HostLt())
 
 
 N_X, M = 64, 20_000
@@ -249,5 +248,23 @@ def test_an_allocation_that_fails_is_undone_and_answered(limited, data, monkeypa
 def test_other_failures_of_the_driver_are_no_lack_of_memory(limited):
     backend, _ = limited
     assert backend.is_out_of_memory(MemoryError())
-    assert backend.is_out_of_memory(RuntimeError("cudaErrorMemoryAllocation: out of memory"))
+    for text in ("cudaErrorMemoryAllocation: out of memory", "ALLOC_FAILED (3)",
+                 "CUDA_ERROR_OUT_OF_MEMORY: out of memory"):  # fmt: skip
+        assert backend.is_out_of_memory(RuntimeError(text))
     assert not backend.is_out_of_memory(RuntimeError("cudaErrorIllegalAddress"))
+
+
+def test_where_graphs_find_no_memory_the_readable_floor_serves(limited):
+    """For this run alone: graphs are there again when there is memory."""
+    backend, pool = limited
+    api = backend._cublaslt
+    backend.use_cublaslt(api)  # as in a process that has trained nothing yet
+    backend.release()
+    pool.set_limit(pool.used_bytes() + (4 << 20))
+    assert "ut of memory" in backend.why_no_graphs()
+    first, second = network(backend), network(backend)
+    first.fit(X.T, Y, data="stream", **RUN)
+    pool.set_limit(0)
+    assert backend.why_no_graphs() is None
+    second.fit(X.T, Y, data="stream", **RUN)
+    np.testing.assert_allclose(on_host(first), on_host(second), rtol=1e-5, atol=1e-6)

@@ -19,6 +19,7 @@ from host_gpu.kernels import HostModule
 def host_cupy():
     """Return what the backend uses of CuPy, on NumPy."""
     cupy = types.ModuleType("cupy")
+    cupy.__version__ = "host"
     cupy.ndarray, cupy.array, cupy.RawModule = arrays.ndarray, arrays.array, HostModule
     # Whoever reads unwritten numbers finds 77.
     cupy.empty, cupy.zeros = arrays.filled(77), arrays.filled(0)

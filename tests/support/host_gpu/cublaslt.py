@@ -17,7 +17,8 @@ NAMES = {
     1: "DEFAULT", 4: "BIAS", 134: "RELU_AUX_BIAS", 136: "DRELU", 152: "DRELU_BGRAD",
     164: "GELU_AUX_BIAS", 192: "DGELU", 208: "DGELU_BGRAD", 512: "BGRADB",
 }  # fmt: skip
-RESULT_BYTES = 96
+RESULT_BYTES, STATE_OFFSET, NOT_SUPPORTED = 96, 72, 15
+ALGORITHM = 0x616C676F  # what tells an algorithm from bytes that happen to lie there
 
 
 def to_float(x, kind):
@@ -63,6 +64,13 @@ class HostLt:
         How many the heuristic proposes.
     missing : callable (name of epilogue, operand type) -> bool
         For which products it has none.
+    unusable : callable (number) -> bool
+        Which proposals have a status other than success.
+    refuses : callable (number) -> bool
+        Which algorithms fail when they are to run, as NVIDIA's guide allows.
+    mask_at_zero : bool
+        The bit of an exact zero in ReLU's mask. NVIDIA's documentation does not say; CUTLASS, of
+        which cuBLASLt is made, has `!(x < 0)`.
     used : list of tuple
         (epilogue, algorithm) of each product that ran.
     """
@@ -70,6 +78,8 @@ class HostLt:
     def __init__(self):
         self._objects, self._count = {}, 0
         self.algorithms, self.missing, self.used = 1, lambda epilogue, kind: False, []
+        self.unusable = self.refuses = lambda number: False
+        self.mask_at_zero = True
 
     def _new(self, values):
         self._count += 1
@@ -125,7 +135,10 @@ class HostLt:
         epilogue = NAMES[self._objects[description][EPILOGUE]]
         count = 0 if self.missing(epilogue, kind) else min(self.algorithms, wanted)
         for number in range(count):
-            ctypes.c_uint64.from_address(results + number * RESULT_BYTES).value = number
+            row = results + number * RESULT_BYTES
+            (ctypes.c_uint64 * 2).from_address(row)[:] = (number, ALGORITHM)
+            state = NOT_SUPPORTED if self.unusable(number) else 0
+            ctypes.c_int32.from_address(row + STATE_OFFSET).value = state
         ctypes.c_int32.from_address(found).value = count
 
     def matmul(
@@ -134,7 +147,11 @@ class HostLt:
     ):  # fmt: skip
         assert workspace % 256 == 0
         assert workspace_bytes
-        number = ctypes.c_uint64.from_address(algorithm).value
+        number, mark = (ctypes.c_uint64 * 2).from_address(algorithm)
+        if mark != ALGORITHM:
+            raise RuntimeError("CUBLAS_STATUS_INVALID_VALUE")
+        if self.unusable(number) or self.refuses(number):
+            raise RuntimeError("CUBLAS_STATUS_NOT_SUPPORTED")
         settings = dict(self._objects[description])
         layouts = [dict(self._objects[x]) for x in (a_layout, b_layout, d_layout)]
         name = NAMES[settings[EPILOGUE]]
@@ -183,9 +200,10 @@ class HostLt:
         if name.endswith("BIAS"):
             out = out + to_float(vector(m), result)
         if name == "RELU_AUX_BIAS":
-            packed = np.packbits(out > 0, axis=0, bitorder="little")
+            kept = ~(out < 0) if self.mask_at_zero else out > 0
+            packed = np.packbits(kept, axis=0, bitorder="little")
             mask()[: packed.shape[0]] = packed
-            out = np.maximum(out, 0)
+            out = np.fmax(out, 0)  # NaN becomes zero, as users of the library report
         elif name == "GELU_AUX_BIAS":
             aux()[...] = from_float(out, result)
             out = gelu(out)

@@ -1,8 +1,11 @@
 """Streams, events and graphs of CuPy, for the host. What a capture forbids fails here too."""
 
+import ctypes
 import itertools
 import types
 from typing import ClassVar
+
+import numpy as np
 
 _numbers = itertools.count(1)
 
@@ -121,10 +124,26 @@ def elapsed(start, end):
     return end.time - start.time
 
 
+def copy(target, source, size, kind, stream):
+    """cupy.cuda.runtime.memcpyAsync, from host memory"""
+    assert kind == 1
+    Stream.known[stream].submit("copy", lambda: ctypes.memmove(target, source, size))
+
+
+def pinned(size):
+    """cupy.cuda.alloc_pinned_memory, whose pool rounds up"""
+    return memoryview(np.full(-(-size // 512) * 512, 0xEE, np.uint8))
+
+
 def cuda(Device):
     """The module cupy.cuda."""
     runtime = types.SimpleNamespace(
-        getDeviceProperties=lambda index: {"name": b"Host", "major": 9, "minor": 0}
+        getDeviceProperties=lambda index: {"name": b"Host", "major": 9, "minor": 0},
+        runtimeGetVersion=lambda: 13000,
+        driverGetVersion=lambda: 13010,
+        memGetInfo=lambda: (1 << 34, 1 << 35),
+        memcpyAsync=copy,
+        memcpyHostToDevice=1,
     )
     return types.SimpleNamespace(
         Device=Device,
@@ -132,5 +151,6 @@ def cuda(Device):
         Event=Event,
         get_current_stream=current_stream,
         get_elapsed_time=elapsed,
+        alloc_pinned_memory=pinned,
         runtime=runtime,
     )
