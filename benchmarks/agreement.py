@@ -1,12 +1,13 @@
 """Agreement of devices: whole training runs from the same seed, cost curve against cost curve.
 
 `python -m nnx.benchmarks.agreement --device cuda --out DIR` prints a table, writes
-DIR/agreement.json ("nnx-agreement/1") and exits with 1 where a curve is out of tolerance.
+DIR/agreement.json ("nnx-agreement/1"), each comparison as soon as it is found, and exits with 1
+where a curve is out of tolerance.
 """
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,18 +115,17 @@ class Comparison:
         }
 
 
-def compare(reference: str, device: str, seed: int = 0) -> list[Comparison]:
-    """Train every case in every dtype on both devices."""
-    return [
-        Comparison(
-            case.name,
-            dtype,
-            reference=train(case, reference, dtype, seed),
-            other=train(case, device, dtype, seed),
-        )
-        for dtype in TOLERANCES
-        for case in CASES
-    ]
+def compare(reference: str, device: str, seed: int = 0) -> Iterator[Comparison]:
+    """Train every case in every dtype on both devices, one after the other."""
+    for dtype in TOLERANCES:
+        for case in CASES:
+            costs = [train(case, where, dtype, seed) for where in (reference, device)]
+            yield Comparison(case.name, dtype, *costs)
+
+
+def count() -> int:
+    """How many comparisons there are."""
+    return len(TOLERANCES) * len(CASES)
 
 
 def train(case: Case, device: str, dtype: str, seed: int = 0) -> tuple[float, ...]:
@@ -181,31 +181,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NnxError as error:
         print(f"nnx: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"nnx: stopped; what was found so far is in {options.out}", file=sys.stderr)
+        return 130
 
 
 def _report(reference: str, device: str, seed: int, out: Path) -> int:
-    """Compare, print, write; return the exit status."""
+    """Compare, print and write one after the other; return the exit status."""
     if seed < 0:
         raise DataError(f"seed: wanted a number from 0 on, got {seed}")
     # In full: "cuda" becomes "cuda:0".
     reference, device = get_backend(reference).device, get_backend(device).device
-    comparisons = compare(reference, device, seed)
     print(f"cost curves over {STEPS} steps, {device} against {reference}")
     print(f"{'dtype':8} {'case':28} {'difference':>10} {'allowed':>8}")
-    for found in comparisons:
-        verdict = "ok" if found.agrees else "FAILED"
-        allowed = TOLERANCES[found.dtype]
-        print(f"{found.dtype:8} {found.case:28} {found.difference:10.1e} {allowed:8.0e}  {verdict}")
-    failed = [found for found in comparisons if not found.agrees]
+    path, comparisons = out / "agreement.json", list[dict[str, Any]]()
     record = {
         "schema": SCHEMA,
         "settings": {"reference": reference, "device": device, "seed": seed, "steps": STEPS},
         "environment": environment(list(dict.fromkeys((reference, device)))),
-        "agrees": not failed,
-        "comparisons": [found.to_json() for found in comparisons],
+        "agrees": False,  # until all have been compared
+        "comparisons": comparisons,
     }
-    print(f"record: {write_json(out / 'agreement.json', record)}")
-    return 1 if failed else 0
+    for found in compare(reference, device, seed):
+        verdict = "ok" if found.agrees else "FAILED"
+        allowed, difference = TOLERANCES[found.dtype], found.difference
+        print(f"{found.dtype:8} {found.case:28} {difference:10.1e} {allowed:8.0e}  {verdict}",
+              flush=True)  # fmt: skip
+        comparisons.append(found.to_json())
+        all_agree = all(each["agrees"] for each in comparisons)
+        record["agrees"] = all_agree and len(comparisons) == count()
+        write_json(path, record)
+    print(f"record: {path}")
+    return 0 if record["agrees"] else 1
 
 
 def _finite(cost: float) -> float | None:

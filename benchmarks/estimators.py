@@ -8,15 +8,18 @@ than a second the first fit of a fresh process is measured too.
     python -m nnx.benchmarks.estimators --rows 100 1347 --solver adam
     python -m nnx.benchmarks.estimators --device cuda --dtype float32
 
-`--device` is nnx's; scikit-learn computes on the CPU of the same machine.
+`--device` is nnx's; scikit-learn computes on the CPU of the same machine. The record is written
+point by point.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -85,6 +88,15 @@ def points(
     ]
 
 
+def count(
+    rows: Iterable[int] = ROWS,
+    hidden: Iterable[tuple[int, ...]] = HIDDEN,
+    solvers: Iterable[str] = SOLVERS,
+) -> int:
+    """How many points a grid has."""
+    return len(points(rows, hidden, solvers, "float64"))
+
+
 # -- the process of one library -------------------------------------------------------------------
 
 
@@ -125,6 +137,7 @@ def _child(library: str, device: str) -> None:
     """Answer requests until the input ends: a point, then repeats of "fit" or "predict"."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     warnings.simplefilter("ignore")  # nothing converges in so few iterations
     work: _Work | None = None
     for line in sys.stdin:
@@ -150,21 +163,11 @@ def _child(library: str, device: str) -> None:
 class _Process:
     def __init__(self, library: str, device: str) -> None:
         self.device = device
+        command = (sys.executable, "-P", "-m", "nnx.benchmarks.estimators")
         self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "nnx.benchmarks.estimators",
-                "--child",
-                library,
-                "--device",
-                device,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+            (*command, "--child", library, "--device", device), text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
 
     def ask(self, **request: Any) -> Any:
         """Send a request, wait for the answer."""
@@ -188,12 +191,14 @@ class _Process:
         return float(min(found)[1])
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, whatever it is doing."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        self._process.terminate()
         self._process.wait()
         self._process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):  # of a request that it did not read
+            self._process.stdin.close()
 
 
 def busy_seconds() -> float:
@@ -231,10 +236,9 @@ def measure(
                 taken.setdefault(name, []).append(process.seconds(what, repeats))
     if statistics.median(result.fit.get("sklearn", [0])) > _COLD_SECONDS:
         for name, process in processes.items():
-            fresh = _Process(name, process.device)
-            fresh.ask(point=asdict(point))
-            result.first_fit[name] = fresh.seconds("fit", tries=1)
-            fresh.close()
+            with contextlib.closing(_Process(name, process.device)) as fresh:
+                fresh.ask(point=asdict(point))
+                result.first_fit[name] = fresh.seconds("fit", tries=1)
     return result
 
 
@@ -265,35 +269,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtype", default="float64", choices=["float32", "float64"])
     parser.add_argument("--device", default="cpu", help="nnx's; scikit-learn has the CPU")
     parser.add_argument("--samples", type=int, default=5)
+    parser.add_argument("--limit", type=float, help="seconds after which no point begins")
     parser.add_argument("--out", help="where the record goes (JSON)")
     parser.add_argument("--child", choices=LIBRARIES, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
         _child(options.child, options.device)
         return 0
+    try:
+        return _report(options)
+    except KeyboardInterrupt:
+        print("nnx: stopped; the record holds the points before", file=sys.stderr)
+        return 130
+
+
+def _report(options: argparse.Namespace) -> int:
+    """Measure, print and write point by point; return the exit status."""
+    begun = time.monotonic()
     device = get_backend(options.device).device
     hidden = [tuple(int(n) for n in text.split(",")) for text in options.hidden]
-    processes = {name: _Process(name, device) for name in LIBRARIES}
-    where, results = environment(list(dict.fromkeys(("cpu", device)))), []
+    where = environment(list(dict.fromkeys(("cpu", device))))
+    results: list[Result] = []
     means: dict[str, float] = {}
-    for point in points(options.rows, hidden, options.solver, options.dtype):
-        results.append(measure(point, processes, options.samples))
-        print(line(results[-1]), flush=True)
-        means = {
-            what: geometric_mean([result.ratio(what) for result in results])
-            for what in ("fit", "predict")
+    with contextlib.ExitStack() as stack:
+        processes = {
+            name: stack.enter_context(contextlib.closing(_Process(name, device)))
+            for name in LIBRARIES
         }
-        if options.out:
-            record = {
-                "environment": where,
-                "device": device,
-                "geometric_means": means,
-                "results": [asdict(result) for result in results],
+        for point in points(options.rows, hidden, options.solver, options.dtype):
+            if options.limit and time.monotonic() - begun > options.limit:
+                break
+            results.append(measure(point, processes, options.samples))
+            print(line(results[-1]), flush=True)
+            means = {
+                what: geometric_mean([result.ratio(what) for result in results])
+                for what in ("fit", "predict")
             }
-            write_json(options.out, record)
-    for process in processes.values():
-        process.close()
-    print(f"geometric mean: fit {means['fit']:.2f}, predict_proba {means['predict']:.2f}")
+            if options.out:
+                record = {
+                    "environment": where,
+                    "device": device,
+                    "geometric_means": means,
+                    "results": [asdict(result) for result in results],
+                }
+                write_json(options.out, record)
+    left_out = count(options.rows, hidden, options.solver) - len(results)
+    if left_out:
+        print(f"{left_out} points were left out: {options.limit:g} s were over")
+    if means:
+        print(f"geometric mean: fit {means['fit']:.2f}, predict_proba {means['predict']:.2f}")
     return 0
 
 

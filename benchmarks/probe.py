@@ -1,255 +1,92 @@
 """What only a GPU can tell about the fast floor of a training step, written down as JSON.
 
 `python -m nnx.benchmarks.probe --device cuda --out DIR` prints what it finds and writes
-DIR/probe.json ("nnx-probe/1"):
+DIR/probe.json ("nnx-probe/2"), each row as soon as it is found:
 
+- habits: what epilogues do with zeros and NaN, whether a run repeats itself bit by bit, and whether
+  products launched one by one and in a graph choose the same algorithm;
+- smallest: a step of the smallest network, by how many of them a graph holds;
 - products: for each dtype, epilogue and layout how many algorithms cuBLASLt proposes, the nodes
   that the product becomes in a graph (more than one: it is not really fused), its time, and that of
   a plain product;
-- habits: what epilogues do with zeros and NaN, and whether a run repeats itself bit by bit;
 - steps: for networks small and large and each precision the launches chosen, microseconds per step
-  with 1 and with many steps in a graph, and of its plain products alone;
-- smallest: a step of the smallest network, by how many of them a graph holds.
+  with 1 and with many steps in a graph, and of its plain products alone.
 """
 
 import argparse
-import re
+import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-import nnx
 from nnx.backends import Backend, get_backend
-from nnx.backends.cuda.graph import MOST_LAUNCHES, GraphStream, Launch, Recording
-from nnx.backends.cuda.products import NoAlgorithmError, Product
-from nnx.backends.cuda.step_kernels import HOLDERS
+from nnx.benchmarks import questions
 from nnx.benchmarks.environment import environment
-from nnx.benchmarks.products import graph_program, plain_recording
+from nnx.benchmarks.questions import EPILOGUES, LAYOUTS, OF_STEPS, PRECISIONS, Case, Probe
 from nnx.benchmarks.record import write_json
 from nnx.errors import DataError, NnxError
-from nnx.graph_program import GraphProgram
-from nnx.precision import numbers
 
-SCHEMA = "nnx-probe/1"
-# (rows, columns, inner) of a product, by size: a hidden layer, an output of 10 and of 1 unit.
-SHAPES = {"hidden": (512, 4096, 784), "10 outputs": (16, 4096, 512), "1 output": (8, 4096, 512)}
-LAYOUTS = {"TN": (True, False), "NN": (False, False), "NT": (False, True)}
-EPILOGUES = {  # which layouts a training step uses them in
-    "BIAS": ("TN",),
-    "RELU_AUX_BIAS": ("TN",),
-    "GELU_AUX_BIAS": ("TN",),
-    "DRELU": ("NN",),
-    "DRELU_BGRAD": ("NN",),
-    "DGELU": ("NN",),
-    "DGELU_BGRAD": ("NN",),
-    "BGRADB": ("NT",),
-}
-PRECISIONS = ("float64", "float32", "tf32", "bfloat16", "float16")
-STEPS = tuple((m, n_h, 1) for m in (64, 256, 4096, 65536) for n_h in (64, 512, 2048)) + (
+SCHEMA = "nnx-probe/2"
+QUESTIONS = ("habits", "smallest", "products", "steps")
+M, HIDDEN = (256, 4096, 65536), (512, 2048)
+# (m, n_h, hidden layers), first those that tell most.
+STEPS = (
+    (256, 512, 1),
+    (4096, 512, 1),
+    (4096, 2048, 1),
+    (256, 2048, 1),
+    (256, 64, 1),
     (256, 512, 4),
-    (4096, 8192, 1),
-    (4096, 2048, 4),
+    (65536, 512, 1),
+    (65536, 2048, 1),
 )
-SMALLEST = (64, 4, 1)
-INPUTS, OUTPUTS = 784, 10
-REPLAYS = 100
-GRAPHS = (1, 4, 16, 32, 64)  # steps in a graph of the smallest network
 
 
-class Probe:
-    """The questions, put to one GPU."""
+def cases(
+    ask: Iterable[str] = QUESTIONS,
+    shapes: Iterable[str] | None = None,
+    m: Sequence[int] | None = None,
+    hidden: Sequence[int] | None = None,
+) -> list[Case]:
+    """All rows of a run, in their order.
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-        self.stream: GraphStream = backend.graphs()  # type: ignore[attr-defined]
+    Parameters
+    ----------
+    ask : iterable of str
+        Of `QUESTIONS`.
+    shapes : iterable of str, optional
+        Of the products; all `SHAPES` if left out.
+    m, hidden : sequence of int, optional
+        Of the steps, each with each and one hidden layer; `STEPS` if both are left out.
+    """
+    networks = STEPS if m is None and hidden is None else [
+        (*pair, 1) for pair in itertools.product(m or M, hidden or HIDDEN)
+    ]  # fmt: skip
+    arguments: dict[str, list[tuple[Any, ...]]] = {
+        "habits": [(habit, p) for habit, some in questions.HABITS.items() for p in some],
+        "smallest": [(steps,) for steps in questions.GRAPHS],
+        "products": [
+            (precision, shape, layout, epilogue)
+            for shape in (questions.SHAPES if shapes is None else shapes)
+            for precision in PRECISIONS
+            for layout in LAYOUTS
+            for epilogue, layouts in EPILOGUES.items()
+            if layout in layouts
+        ],
+        "steps": [(*network, precision) for network in networks for precision in OF_STEPS],
+    }
+    return [Case(question, row) for question in ask for row in arguments[question]]
 
-    # -- products -------------------------------------------------------------------------------
 
-    def products(self, shapes: Sequence[str] = tuple(SHAPES)) -> list[dict[str, Any]]:
-        """One row for each precision, shape, epilogue and layout."""
-        rows = []
-        for precision in PRECISIONS:
-            for shape in shapes:
-                for layout in LAYOUTS:
-                    plain = self._row(precision, shape, layout, "DEFAULT", None)
-                    rows.append(plain)
-                    rows += [
-                        self._row(precision, shape, layout, epilogue, plain["ms"])
-                        for epilogue, layouts in EPILOGUES.items()
-                        if layout in layouts
-                    ]
-        return rows
-
-    def _row(
-        self, precision: str, shape: str, layout: str, epilogue: str, plain: float | None
-    ) -> dict[str, Any]:
-        row: dict[str, Any] = {
-            "precision": precision, "shape": shape, "layout": layout, "epilogue": epilogue,
-            "algorithms": 0, "nodes": None, "ms": None, "plain_ms": plain,
-        }  # fmt: skip
-        product, keep = self._product(precision, SHAPES[shape], layout, epilogue)
-        with self.stream.ordered():
-            try:
-                planned = self.stream.plan(product)
-            except NoAlgorithmError:
-                return row
-            row["algorithms"] = planned.algorithms
-            row["ms"] = self.stream.milliseconds([planned])
-            row["nodes"] = self._nodes([Launch("product", planned)])
-        del keep
-        return row
-
-    def _product(
-        self, precision: str, shape: tuple[int, int, int], layout: str, epilogue: str
-    ) -> tuple[Product, list[Any]]:
-        """A product on random numbers, as a step has it, and the arrays it works on."""
-        master = "float64" if precision == "float64" else "float32"
-        storage, compute = numbers(None if precision == master else precision, master)
-        forward = epilogue.endswith("BIAS") or (epilogue.startswith("D") and epilogue != "DEFAULT")
-        result = storage if forward else master
-        rows, columns, inner = shape
-        arrays = [
-            self._random(rows * inner, storage),
-            self._random(inner * columns, storage),
-            self._random(rows * columns, result),
-            self._random(max(rows, columns), result),
-            self._random(rows * columns, result),
-        ]
-        a, b, d, bias, aux = (int(array.data.ptr) for array in arrays)
-        relu = "RELU" in epilogue
-        keeps = relu or "GELU" in epilogue
-        plain = epilogue in ("DEFAULT", "DRELU", "DGELU")
-        return Product(
-            rows, columns, inner, a, b, d, *LAYOUTS[layout], storage, result, compute, epilogue,
-            0 if plain else bias, aux if keeps else 0,
-            (-(-rows // 128) * 128 if relu else rows) if keeps else 0,
-        ), arrays  # fmt: skip
-
-    def _random(self, size: int, dtype: str) -> Any:
-        """Numbers of a storage type; a ReLU mask fits into them too."""
-        x = np.resize(np.random.default_rng(0).standard_normal(1 << 16, np.float32), size + 4096)
-        if dtype == "bfloat16":
-            return self.backend.asarray((x.view(np.uint32) >> 16).astype(np.uint16))
-        return self.backend.asarray(x.astype(HOLDERS[dtype]))
-
-    def _nodes(self, launches: Sequence[Launch]) -> int | str:
-        """The nodes of a graph of these launches, or what its description looks like."""
-        recording = Recording(self.stream, launches, 1, None)
-        dot = str(recording.graph(1).debug_dot_str())
-        found = re.findall(r'^\s*"graph_\d+_node_\d+"\s*\[', dot, re.MULTILINE)
-        return len(found) or dot[:1000]
-
-    # -- habits ---------------------------------------------------------------------------------
-
-    def habits(self) -> dict[str, Any]:
-        """What the documentation leaves open."""
-        repeats = {precision: self._repeats(precision) for precision in PRECISIONS[1:]}
-        return {
-            "relu_mask_at_zero": self._relu(0.0)[1],
-            "relu_of_nan": self._relu(float("nan"))[0],
-            "runs_repeat_bit_by_bit": repeats,
-        }
-
-    def _relu(self, bias: float) -> tuple[str, int]:
-        """A and the mask's first bit for Z = bias."""
-        product, arrays = self._product("float32", (8, 8, 8), "TN", "RELU_AUX_BIAS")
-        for array in arrays:
-            array[...] = 0
-        arrays[3][...] = bias
-        with self.stream.ordered():
-            try:
-                self.stream.plan(product)()
-            except NoAlgorithmError:
-                return "no algorithm", -1
-        A, mask = (self.backend.to_numpy(arrays[k]) for k in (2, 4))
-        return str(A[0]), int(mask.view(np.uint8)[0] & 1)
-
-    def _repeats(self, precision: str) -> bool:
-        """Whether two runs of a hundred steps end with the same bits."""
-        ends = []
-        for _ in range(2):
-            step, arrays = self._step((256, 64, 2), precision, REPLAYS)
-            total = step.run(*arrays, None, np.full(REPLAYS, 1e-3))
-            theta = self.backend.to_numpy(step.model.theta)
-            ends.append((self.backend.to_numpy(total).tobytes(), theta.tobytes()))
-        return ends[0] == ends[1]
-
-    # -- steps ----------------------------------------------------------------------------------
-
-    def _step(
-        self, case: tuple[int, int, int], precision: str, batches: int = 1
-    ) -> tuple[nnx.TrainingStep, tuple[Any, Any]]:
-        """A step over m examples with `depth` hidden layers of n_h units, and batches for it."""
-        m, n_h, depth = case
-        dtype = "float64" if precision == "float64" else "float32"
-        net = nnx.MLP(
-            [INPUTS, *[n_h] * depth, OUTPUTS],
-            device=self.backend,
-            dtype=dtype,
-            precision=None if precision == dtype else precision,
-        )
-        rng = np.random.default_rng(0)
-        X = np.resize(rng.standard_normal(1 << 20, np.float32), (batches * m, INPUTS)).T
-        Y = rng.integers(0, OUTPUTS, batches * m)
-        arrays = self.backend.asarray(X, dtype), self.backend.asarray(Y)
-        return nnx.TrainingStep(net, m, nnx.Adam(), compiled=True), arrays
-
-    def steps(self, cases: Sequence[tuple[int, int, int]] = STEPS) -> list[dict[str, Any]]:
-        """One row for each network and precision."""
-        return [self._timed(case, p) for case in cases for p in PRECISIONS[1:]]
-
-    def _timed(self, case: tuple[int, int, int], precision: str) -> dict[str, Any]:
-        step, arrays = self._step(case, precision)
-        program = self._program(step, *arrays)
-        many = program.recording.many
-        one, most = (self._microseconds(program, n, arrays) for n in (1, many))
-        alone = plain_recording(step, many)
-        with self.stream.ordered():
-            graph = alone.graph(many)
-            products = 1000 * self.stream.milliseconds([self._launcher(graph)]) / many
-        m, n_h, depth = case
-        return {
-            "m": m, "n_h": n_h, "depth": depth, "precision": precision,
-            "launches": [launch.name for launch in program.launches],
-            "steps_per_graph": many, "us_alone": one, "us": most, "us_products": products,
-            "share_of_products": products / most,
-        }  # fmt: skip
-
-    def _program(self, step: nnx.TrainingStep, X: Any, Y: Any) -> GraphProgram:
-        """The program of a step that gathers its batch, after one step."""
-        order = self.backend.asarray(np.arange(step.m))
-        step.run(X, Y, None, np.full(1, 1e-3), order=order)
-        return graph_program(step)
-
-    def _launcher(self, graph: Any) -> Callable[[], None]:
-        return lambda: graph.launch(self.stream.stream)
-
-    def _microseconds(self, program: GraphProgram, steps: int, arrays: tuple[Any, Any]) -> float:
-        """Time a step in a graph of so many; the same batch again and again."""
-        X, Y = arrays
-        # A graph moves on through the order, so this is long enough for all launches.
-        order = self.backend.asarray(np.zeros(MOST_LAUNCHES * steps * program.m, np.int64))
-        cost = self.backend.empty((), "float64")
-        with self.stream.ordered():
-            program.begin(Y, None, order, None, 1e-3, 0, cost, X)
-            graph = program.recording.graph(steps)
-            return 1000 * self.stream.milliseconds([self._launcher(graph)]) / steps
-
-    def smallest(self) -> list[dict[str, Any]]:
-        """The smallest network, by how many steps a graph holds."""
-        step, arrays = self._step(SMALLEST, "float32")
-        program = self._program(step, *arrays)
-        return [
-            {
-                "steps_per_graph": many,
-                "us": self._microseconds(program, many, arrays),
-                "nodes": len(program.launches),
-            }
-            for many in GRAPHS
-        ]
+def count(
+    ask: Iterable[str] = QUESTIONS,
+    shapes: Iterable[str] | None = None,
+    m: Sequence[int] | None = None,
+    hidden: Sequence[int] | None = None,
+) -> int:
+    """How many rows a run finds; arguments as for `cases`."""
+    return len(cases(ask, shapes, m, hidden))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -257,20 +94,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m nnx.benchmarks.probe",
         description="Ask a GPU what the fast floor of a training step depends on.",
-        epilog="example: python -m nnx.benchmarks.probe --device cuda --out bench-out",
+        epilog="example: python -m nnx.benchmarks.probe --device cuda --ask steps --m 256 4096",
     )
     parser.add_argument("--device", default="cuda", help='the GPU to ask (default "cuda")')
-    parser.add_argument("--out", default="bench-out", type=Path, help="folder for probe.json")
+    parser.add_argument("--ask", nargs="+", default=QUESTIONS, choices=QUESTIONS)
+    shapes = tuple(questions.SHAPES)
+    parser.add_argument("--shape", nargs="+", choices=shapes, help="of the products")
+    parser.add_argument("--m", type=int, nargs="+", help="examples of the steps")
+    parser.add_argument("--hidden", type=int, nargs="+", help="hidden units of the steps")
+    parser.add_argument("--out", default="bench-out", type=Path, help="folder for the record")
+    parser.add_argument("--record", default="probe.json", help="its name (probe.json)")
     options = parser.parse_args(arguments)
     try:
-        return _report(get_backend(options.device), options.out)
+        for name in ("m", "hidden"):
+            if min(getattr(options, name) or (1,)) < 1:
+                raise DataError(f"--{name}: wanted whole numbers from 1 on")
+        asked = cases(options.ask, options.shape, options.m, options.hidden)
+        return _report(get_backend(options.device), options.out / options.record, asked)
     except NnxError as error:
         print(f"nnx: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"nnx: stopped; what was found so far is in {options.out}", file=sys.stderr)
+        return 130
 
 
-def _report(backend: Backend, out: Path) -> int:
-    """Ask everything, write after each answer, print a summary; return the exit status.
+def _report(backend: Backend, path: Path, asked: Sequence[Case]) -> int:
+    """Ask everything, print and write after each answer; return the exit status.
 
     An answer that fails is written down as such, and the others are still asked for.
     """
@@ -282,37 +132,46 @@ def _report(backend: Backend, out: Path) -> int:
         record: dict[str, Any] = {
             "schema": SCHEMA,
             "environment": environment([backend.device]),
+            "asked": len(asked),
             "failed": {},
         }
-        for name in ("habits", "smallest", "products", "steps"):
+        for case in asked:
             try:
-                record[name] = getattr(probe, name)()
+                row = probe.answer(case)
             except Exception as error:
-                record["failed"][name] = f"{type(error).__name__}: {error}"
-            path = write_json(out / "probe.json", record)
-            print(_summary(name, record), flush=True)
+                record["failed"][str(case)] = f"{type(error).__name__}: {error}"
+                print(f"{case}: failed: {record['failed'][str(case)]}", flush=True)
+            else:
+                _enter(record, case, row)
+                print(_line(case, row), flush=True)
+            write_json(path, record)
     print(f"record: {path}")
     return 1 if record["failed"] else 0
 
 
-def _summary(name: str, record: dict[str, Any]) -> str:
-    """What was found, in a few lines."""
-    if name in record["failed"]:
-        return f"{name}: failed: {record['failed'][name]}"
-    rows = record[name]
-    if name == "habits":
-        return "\n".join(f"{key}: {value}" for key, value in rows.items())
-    if name == "smallest":
-        return "\n".join(f"{row['steps_per_graph']:4} steps: {row['us']:8.1f} us" for row in rows)
-    if name == "products":
-        missing = [row for row in rows if not row["algorithms"]]
-        lines = [f"{len(rows) - len(missing)} of {len(rows)} products have algorithms; without:"]
-        fields = ("precision", "epilogue", "layout", "shape")
-        return "\n".join([*lines, *(" ".join(row[f] for f in fields) for row in missing)])
-    return "\n".join(
-        f"m {row['m']:6} n_h {row['n_h']:5} x {row['depth']} {row['precision']:9}"
+def _enter(record: dict[str, Any], case: Case, row: Any) -> None:
+    """Put a row into its place: a table by habit and precision, or a list."""
+    if case.question == "habits":
+        habit, precision = case.arguments
+        record.setdefault("habits", {}).setdefault(habit, {})[precision] = row
+    else:
+        record.setdefault(case.question, []).append(row)
+
+
+def _line(case: Case, row: Any) -> str:
+    """What was found, in a line."""
+    if case.question == "habits":
+        return f"{case}: {row}"
+    if case.question == "smallest":
+        return f"smallest {row['steps_per_graph']:4} steps: {row['us']:8.1f} us"
+    if case.question == "products":
+        if row["ms"] is None:
+            return f"{case}: no algorithm"
+        found = f"{row['ms']:.4f} ms, {row['algorithms']} algorithms, nodes: {row['nodes']}"
+        return f"{case}: {found}"
+    return (
+        f"steps m {row['m']:6} n_h {row['n_h']:5} x {row['depth']} {row['precision']:9}"
         f"{row['us']:10.1f} us, products alone {row['us_products']:10.1f}"
-        for row in rows
     )
 
 

@@ -4,18 +4,15 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from drawn import drawn
 from nnx.backends import get_backend
 from nnx.backends.reference.dropout import dropout, keep_mask, make_key, mix, threshold
 
-drawn = settings(
-    max_examples=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+few = drawn(30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 keys = st.integers(0, 2**64 - 1)
 sizes = st.integers(1, 9)
 keep_probs = st.sampled_from([0.1, 0.5, 0.8, 1.0])
@@ -67,12 +64,12 @@ def test_the_plain_python_generator_gives_the_published_numbers():
 
 
 @given(state=keys)
-@drawn
+@few
 def test_mix_is_the_output_of_splitmix64(state):
     assert mix((state + 0x9E3779B97F4A7C15) % 2**64) == SplitMix64(state).next()
 
 
-@drawn
+@few
 @given(key=keys, n=sizes, m=sizes, keep_prob=keep_probs)
 def test_mask_is_the_stream_of_splitmix64(xp, key, n, m, keep_prob):
     mask = mask_of(xp, key, n, m, keep_prob)
@@ -147,7 +144,7 @@ def test_keys_of_near_seeds_steps_and_layers_are_all_different():
     assert abs(np.mean(flips) - 32) < 4 * 4 / math.sqrt(500)
 
 
-@drawn
+@few
 @given(
     key=keys,
     n=sizes,

@@ -3,11 +3,12 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nnx.benchmarks import agreement
-from nnx.benchmarks.agreement import CASES, Comparison, compare, main, train
+from nnx.benchmarks.agreement import CASES, Comparison, compare, count, main, train
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -68,6 +69,36 @@ def test_the_record_is_written_and_the_status_is_0(
     assert [found["dtype"] for found in plain["comparisons"]] == ["float64", "float32"]
     assert all(found["difference"] == 0 for found in plain["comparisons"])
     assert str(tmp_path / "agreement.json") in capsys.readouterr().out
+
+
+def test_each_comparison_is_written_when_it_is_found_and_ctrl_c_loses_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, seen = tmp_path / "agreement.json", []
+
+    def interrupted(case: agreement.Case, device: str, dtype: str, seed: int) -> Any:
+        plain = json.loads(path.read_text()) if path.exists() else {"comparisons": []}
+        seen.append(len(plain["comparisons"]))
+        assert not plain.get("agrees")  # a part of the curves is no agreement
+        if len(seen) == 6:
+            raise KeyboardInterrupt
+        return 1.0, 0.5
+
+    monkeypatch.setattr(agreement, "train", interrupted)
+    assert main(["--device", "cpu", "--out", str(tmp_path)]) == 130
+    assert seen == [0, 0, 1, 1, 2, 2]
+    plain = json.loads(path.read_text())
+    assert plain["schema"] == "nnx-agreement/1"
+    assert [found["case"] for found in plain["comparisons"]] == [case.name for case in CASES[:2]]
+    out, error = capsys.readouterr()
+    assert out.count("  ok\n") == 2
+    assert f"what was found so far is in {tmp_path}" in error
+
+
+def test_the_comparisons_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert count() == 10
+    monkeypatch.setattr(agreement, "train", lambda *_: (1.0,))
+    assert len(list(compare("cpu", "cpu"))) == count()
 
 
 @pytest.mark.parametrize("wrong", [1.001, float("nan")])

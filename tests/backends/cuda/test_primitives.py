@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from drawn import drawn
 from nnx.backends.cuda import launch
 from nnx.backends.reference import dense, dropout, losses, updates
 from nnx.backends.reference.activations import ACTIVATIONS, Elementwise, elu, leaky_relu
@@ -17,7 +18,7 @@ KINDS = {**ACTIVATIONS, "leaky_relu 0.3": leaky_relu(0.3), "elu 2": elu(2.0)}
 KINDS["cube"] = Elementwise("cube", lambda xp, Z: Z * Z * Z, lambda xp, Z: 3 * Z * Z, "Z")
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NaN and infinity are drawn
-few = settings(max_examples=30, deadline=None)
+few = drawn(30)
 dtypes = st.sampled_from(["float32", "float64"])
 sizes = st.integers(1, 9)
 orders = st.sampled_from(["F", "F", "F", "C", "strided"])
