@@ -13,6 +13,7 @@ from typing import Any
 
 from nnx.backends import exchange
 from nnx.backends.errors import DTypeError
+from nnx.backends.floating import as_by_default
 from nnx.backends.host import Memory, host_memory
 from nnx.backends.reference import dense, dropout, losses
 from nnx.backends.reference.activations import Activation
@@ -21,6 +22,12 @@ from nnx.backends.reference.updates import UpdateRule
 from nnx.backends.stream import Field, HostStream, Stream
 
 Array = Any
+_NO_OTHER = nullcontext()  # there is no other device; it holds nothing, so one serves all
+
+
+@as_by_default  # small numbers may underflow
+def _astype(xp: Any, x: Array, dtype: Any) -> Array:
+    return xp.astype(x, dtype)
 
 
 class Timer:
@@ -91,12 +98,18 @@ class Backend:
             Where `x` does not hold real numbers.
         """
         if not self.owns(x):
-            x = self.xp.asarray(exchange.to_numpy(x))
+            x = self._from_host(exchange.to_numpy(x), dtype)
         elif not self.xp.isdtype(x.dtype, ("bool", "integral", "real floating")):
             raise DTypeError(f"wanted real numbers, got an array of dtype {x.dtype}")
         if dtype is not None and x.dtype != self.dtype(dtype):
-            return self.xp.astype(x, self.dtype(dtype))
+            return _astype(self.xp, x, self.dtype(dtype))
         return self.xp.asarray(x, copy=True) if copy else x
+
+    def _from_host(self, x: Any, dtype: str | None) -> Array:
+        """Bring a NumPy array over; the standard has no float16, which is converted before."""
+        if x.dtype.char == "e" and not hasattr(self.xp, "float16"):
+            x = x.astype(dtype or "float32")
+        return self.xp.asarray(x)
 
     def to_numpy(self, x: Array) -> Any:
         """Return `x` as a NumPy array; without a copy where it lies in host memory."""
@@ -118,7 +131,7 @@ class Backend:
 
     def active(self) -> AbstractContextManager[Any]:
         """Make this the current device for a block of plain array operations."""
-        return nullcontext()
+        return _NO_OTHER
 
     def synchronize(self) -> None:
         """Wait until the device has done all that was asked of it."""
@@ -167,6 +180,7 @@ class Backend:
         out[...] = result
         return out
 
+    @as_by_default
     def dense_forward(
         self,
         W: Array,
@@ -186,6 +200,7 @@ class Backend:
         keep = A is None or Z is not None
         return self._put(a, A), self._put(z, Z) if keep else None
 
+    @as_by_default
     def dense_backward(
         self,
         W: Array,
@@ -201,6 +216,7 @@ class Backend:
         """
         return self._put(dense.dense_backward(self.xp, W, dZ, activation_prev, cache_prev), out)
 
+    @as_by_default
     def weight_gradient(
         self, dZ: Array, A_prev: Array, *, dW: Array | None = None, db: Array | None = None
     ) -> tuple[Array, Array]:
@@ -208,12 +224,14 @@ class Backend:
         w, v = dense.weight_gradient(self.xp, dZ, A_prev)
         return self._put(w, dW), self._put(v, db)
 
+    @as_by_default
     def activation_backward(
         self, activation: Activation, dA: Array, cache: Array, *, out: Array | None = None
     ) -> Array:
         """dZ = dA * g'; cache is A or Z, as `activation.derivative_from` says. All (n, m)."""
         return self._put(activation.backward(self.xp, dA, cache), out)
 
+    @as_by_default
     def loss_with_gradient(
         self,
         loss: Loss,
@@ -229,6 +247,7 @@ class Backend:
         J, d = losses.loss_with_gradient(self.xp, loss, activation, Z, A, Y, weights)
         return J, self._put(d, dZ)
 
+    @as_by_default
     def update(
         self,
         rule: UpdateRule,
@@ -245,6 +264,7 @@ class Backend:
         """X[:, index], (n, k), or X[index], (k,), for integer positions `index` (k,) in range."""
         return self._put(dense.gather(self.xp, X, index), out)
 
+    @as_by_default
     def dropout(self, A: Array, key: int, keep_prob: float, *, out: Array | None = None) -> Array:
         """A * D / keep_prob with the mask D of `key`; out may be A itself."""
         return self._put(dropout.dropout(self.xp, A, key, keep_prob), out)

@@ -11,6 +11,7 @@ import numpy as np
 
 from nnx.backends import exchange
 from nnx.backends.base import Backend
+from nnx.backends.floating import as_by_default
 from nnx.backends.reference.activations import Activation
 from nnx.backends.reference.losses import Loss
 from nnx.backends.reference.sklearn_losses import ClippedCategoricalCrossEntropy
@@ -36,6 +37,11 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
     return room[start : start + size].view(kind).reshape(shape)
 
 
+@as_by_default  # small numbers may underflow
+def _converted(array: Array, dtype: str) -> Array:
+    return np.array(array, dtype=dtype, order="K")
+
+
 class CpuBackend(Backend):
     """NumPy arrays in host memory."""
 
@@ -46,12 +52,17 @@ class CpuBackend(Backend):
         return f"{type(self).__name__}({self.device!r})"
 
     def owns(self, x: object) -> bool:
-        """Whether `x` is a NumPy array."""
-        return isinstance(x, np.ndarray)
+        """Whether `x` is a NumPy array, and none of those whose arithmetic is another."""
+        if type(x) is np.ndarray:
+            return True
+        return isinstance(x, np.ndarray) and not isinstance(x, np.matrix | np.ma.MaskedArray)
 
     def asarray(self, x: Any, dtype: str | None = None, *, copy: bool | None = None) -> Array:
         """Return `x` as a NumPy array; in DLPack's and NumPy's own memory where it can be."""
-        return np.array(exchange.to_numpy(x), dtype=dtype, copy=copy, order="K")
+        array = exchange.to_numpy(x)
+        if dtype is None or array.dtype == dtype:
+            return np.array(array, copy=copy, order="K")
+        return _converted(array, dtype)
 
     def empty(self, shape: tuple[int, ...], dtype: str = "float32") -> Array:
         """Return an uninitialised array on cache lines of its own; a matrix as Fortran order."""
@@ -65,6 +76,7 @@ class CpuBackend(Backend):
             "numpy": np.__version__,
         }
 
+    @as_by_default
     def dense_forward(
         self,
         W: Array,
@@ -96,6 +108,7 @@ class CpuBackend(Backend):
             A[...] = activation.forward(np, linear)
         return A, Z
 
+    @as_by_default
     def dense_backward(
         self,
         W: Array,
@@ -111,6 +124,7 @@ class CpuBackend(Backend):
         np.matmul(dZ.T, W, out=out.T)
         return self.activation_backward(activation_prev, out, cache_prev, out=out)
 
+    @as_by_default
     def activation_backward(
         self, activation: Activation, dA: Array, cache: Array, *, out: Array | None = None
     ) -> Array:
@@ -121,6 +135,7 @@ class CpuBackend(Backend):
             return self._put(dA, out)
         return self._put(activation.backward(np, dA, cache), out)
 
+    @as_by_default
     def weight_gradient(
         self, dZ: Array, A_prev: Array, *, dW: Array | None = None, db: Array | None = None
     ) -> tuple[Array, Array]:
@@ -132,6 +147,7 @@ class CpuBackend(Backend):
         db = np.matmul(dZ, np.full((m, 1), 1 / m, dtype=dZ.dtype), out=db)
         return dW, db
 
+    @as_by_default
     def loss_with_gradient(
         self,
         loss: Loss,
@@ -167,6 +183,7 @@ class CpuBackend(Backend):
         taken = np.take(X.T, index, axis=0, out=None if out is None else out.T, mode="clip")
         return taken.T if out is None else out
 
+    @as_by_default
     def update(
         self,
         rule: UpdateRule,

@@ -8,10 +8,14 @@ layer of n ReLU units can count the ones, so for ReLU parity does not separate d
 Then, what training finds from random weights, deep and shallow with as many parameters.
 """
 
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 
 import nnx
 from nnx import datasets
+from nnx.examples import Numbers, picture_of, script
 
 
 def written(sizes: list[int], Ws: list[np.ndarray], b1: np.ndarray | int = 0) -> nnx.Network:
@@ -45,10 +49,16 @@ def counting(n: int) -> nnx.Network:
     return written([n, n, 1], [np.ones((n, n)), signs], -np.arange(n)[:, None])
 
 
+def same_size(n: int, hidden: int, most: int) -> list[int]:
+    """Return the widest hidden layers, all of one width, with at most so many parameters."""
+    shapes = ([n, *[width] * hidden, 1] for width in range(1, most))
+    return [n for n in shapes if sum((a + 1) * b for a, b in pairwise(n)) <= most][-1]
+
+
 def main(
     device: str = "auto", seed: int = 0, n_bits: int = 8, runs: int = 3, epochs: int = 600
-) -> dict[str, float]:
-    """Test the written networks on all 2^n vectors, then train ``runs`` of either shape on them."""
+) -> Numbers:
+    """Test the written networks on all 2^n vectors, then train ``runs`` of each depth on them."""
     data = datasets.parity(n_bits)
     if n_bits < 2 or n_bits & (n_bits - 1):
         raise nnx.errors.DataError(f"depth: n_bits must be a power of two above 1, got {n_bits!r}")
@@ -61,20 +71,27 @@ def main(
         print(f"  {name:20} L = {net.L}, {units:4} hidden units, {right:.0%} right")
 
     (scaled,) = datasets.standardize(data)
-    deep = [n_bits, 10, 10, 10, 1]
-    n_deep = nnx.MLP(deep, device="cpu", output="sigmoid").n_parameters
-    shallow = [n_bits, (n_deep - 1) // (n_bits + 2), 1]
+    most = 10 * (n_bits + 1) + 231  # of three hidden layers of 10 units
+    costs: dict[int, list[list[float]]] = {}
     print(f"Trained on all {data.m} vectors, accuracy on them over {runs} runs:")
-    for name, sizes in (("deep", deep), ("shallow", shallow)):
-        scores = []
+    for hidden in range(4):
+        sizes, scores = same_size(n_bits, hidden, most), []
         for run in range(seed, seed + runs):
             net = nnx.MLP(sizes, "relu", "sigmoid", device=device, seed=run)
-            net.fit(scaled.X, scaled.Y, epochs=epochs, batch_size=64, optimizer=nnx.Adam(0.005))
+            adam = nnx.Adam(0.005)
+            history = net.fit(scaled.X, scaled.Y, epochs=epochs, batch_size=64, optimizer=adam)
+            costs.setdefault(hidden, []).append(history["cost"])
             scores.append(net.score(scaled.X, scaled.Y))
+        name = f"{hidden} hidden"
         numbers |= {f"{name} parameters": net.n_parameters, f"{name} accuracy": min(scores)}
-        print(f"  {name:8} {sizes}, {net.n_parameters} parameters: {min(scores):.2%} or more")
-    return numbers
+        print(f"  {sizes!s:20} {net.n_parameters} parameters: {min(scores):.2%} or more")
+    return Numbers(numbers, "depth", n_bits, numbers, costs)
+
+
+def plot(**options: Any) -> Any:
+    """Return the picture of ``main(**options)``, a matplotlib Figure: units needed, and costs."""
+    return picture_of(main, options)
 
 
 if __name__ == "__main__":
-    main()
+    script(main, __doc__)

@@ -5,11 +5,14 @@ price really depends on family size, walkability and school quality, none of whi
 hidden units make up such features for themselves.
 """
 
+from typing import Any
+
 import nnx
 from nnx import datasets
+from nnx.examples import Numbers, picture_of, script
 
 
-def main(device: str = "auto", seed: int = 0, epochs: int = 80) -> dict[str, float]:
+def main(device: str = "auto", seed: int = 0, epochs: int = 80) -> Numbers:
     """Fit four networks to three quarters of the houses and compare them on the others."""
     houses = datasets.houses(4000, seed=seed)
     sold = houses.split(seed=seed)[1]
@@ -21,12 +24,12 @@ def main(device: str = "auto", seed: int = 0, epochs: int = 80) -> dict[str, flo
         "32 hidden units": ([5, 32, 1], "identity"),
     }
     print(f"Prices of {test.m} houses, learnt from {train.m} others")
-    numbers = {}
+    numbers, prices = {}, {}
     for name, (n, output) in nets.items():
         net = nnx.MLP(n, "relu", output, device=device, seed=seed)
         X, X_test = train.X[: net.n_x], test.X[: net.n_x]  # row 0 is the size
         net.fit(X, train.Y, epochs=epochs, batch_size=64, optimizer=nnx.Adam(0.005))
-        predicted = net.predict(X_test)
+        prices[name] = predicted = net.predict(X_test)
         numbers[name] = 1e5 * float(abs(predicted - test.Y).mean())
         R2 = net.score(X_test, test.Y)
         print(f"  {name:25} off by {numbers[name]:6,.0f} on average, R² {R2:.2f}")
@@ -38,8 +41,13 @@ def main(device: str = "auto", seed: int = 0, epochs: int = 80) -> dict[str, flo
             f"out, incomes of {wealth:3.0f} 000: worth {1e5 * predicted[0, i]:7,.0f}, "
             f"sold for {1e5 * sold.Y[0, i]:7,.0f}"
         )
-    return numbers
+    return Numbers(numbers, "houses", sold.Y[0], prices)
+
+
+def plot(**options: Any) -> Any:
+    """Return the picture of ``main(**options)``, a Figure: predicted over true prices."""
+    return picture_of(main, options)
 
 
 if __name__ == "__main__":
-    main()
+    script(main, __doc__)

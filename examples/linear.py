@@ -5,10 +5,13 @@ hidden layers of identity units draw the same straight line as logistic regressi
 place bends it.
 """
 
+from typing import Any
+
 import numpy as np
 
 import nnx
 from nnx import datasets
+from nnx.examples import Numbers, picture_of, script
 
 
 def multiply_out(net: nnx.Network) -> nnx.Network:
@@ -17,13 +20,14 @@ def multiply_out(net: nnx.Network) -> nnx.Network:
     W, b = p["W1"], p["b1"]
     for layer in range(2, net.L + 1):
         W, b = p[f"W{layer}"] @ W, p[f"W{layer}"] @ b + p[f"b{layer}"]
-    one.parameters["W1"][...], one.parameters["b1"][...] = W, b
+    one.parameters = {"W1": W, "b1": b}
     return one
 
 
-def main(device: str = "auto", seed: int = 0, epochs: int = 2000) -> dict[str, float]:
+def main(device: str = "auto", seed: int = 0, epochs: int = 2000) -> Numbers:
     """Train one layer, three with identity and three with tanh on the moons and the flower."""
     numbers: dict[str, float] = {}
+    shown = []
     for data in (datasets.moons(seed=seed), datasets.flower(seed=seed)):
         nets = {
             "one layer": nnx.LogisticRegression(2, device=device, seed=seed),
@@ -41,8 +45,14 @@ def main(device: str = "auto", seed: int = 0, epochs: int = 2000) -> dict[str, f
         difference = float(np.abs(deep - one).max())
         numbers[f"{data.name} difference"] = difference
         print(f"  the identity layers multiplied into one: outputs differ by {difference:.0e}")
-    return numbers
+        shown.append((data, nets))
+    return Numbers(numbers, "linear", shown)
+
+
+def plot(**options: Any) -> Any:
+    """Return the picture of ``main(**options)``, a matplotlib Figure: the decision boundaries."""
+    return picture_of(main, options)
 
 
 if __name__ == "__main__":
-    main()
+    script(main, __doc__)

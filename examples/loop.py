@@ -11,6 +11,7 @@ import numpy as np
 
 import nnx
 from nnx.backends import get_backend
+from nnx.examples import Numbers, picture_of, script
 
 
 def loop(X: Any, Y: Any, W1: Any, b1: Any, W2: Any, b2: Any) -> list[Any]:
@@ -51,7 +52,7 @@ def blocks(X: Any, Y: Any, W1: Any, b1: Any, W2: Any, b2: Any) -> list[Any]:
     return [dW1, db1, dW2, db2]
 
 
-def main(device: str = "auto", seed: int = 0, m: int = 20_000, n_h: int = 5) -> dict[str, float]:
+def main(device: str = "auto", seed: int = 0, m: int = 20_000, n_h: int = 5) -> Numbers:
     """Compare the results and the seconds of the three versions on random numbers."""
     rng = np.random.default_rng(seed)
     X, *parameters = map(rng.standard_normal, [(10, m), (n_h, 10), (n_h, 1), (1, n_h), (1, 1)])
@@ -59,12 +60,16 @@ def main(device: str = "auto", seed: int = 0, m: int = 20_000, n_h: int = 5) -> 
     print(f"Gradients of a network with n_x = 10, n[1] = {n_h}, n_y = 1 over m = {m} examples")
     wanted: list[Any] = []
     numbers: dict[str, float] = {}
+    seconds: dict[str, dict[int, float]] = {}
     for version, where in ((loop, "cpu"), (vectorized, "cpu"), (blocks, device)):
         name, backend = version.__name__, get_backend(where)
-        arrays = [backend.asarray(array) for array in (X, Y, *parameters)]
-        version(*arrays)  # warm up
-        with backend.timer() as timer:
-            gradients = version(*arrays)
+        of_m = seconds[f"{name} on {backend.device}"] = {}
+        for count in sorted({max(m // 10**power, 1) for power in range(4)}):
+            arrays = [backend.asarray(a) for a in (X[:, :count], Y[:, :count], *parameters)]
+            version(*arrays)  # warm up
+            with backend.timer() as timer:
+                gradients = version(*arrays)
+            of_m[count] = timer.seconds
         found = [backend.to_numpy(gradient) for gradient in gradients]
         wanted = wanted or found
         difference = max(np.abs(a - b).max() for a, b in zip(found, wanted, strict=True))
@@ -73,8 +78,13 @@ def main(device: str = "auto", seed: int = 0, m: int = 20_000, n_h: int = 5) -> 
             f"  {name:10} on {backend.device:6} {timer.seconds * 1e3:9.2f} ms, speed-up "
             f"{numbers['loop_seconds'] / timer.seconds:4.0f}, differs by {difference:.0e}"
         )
-    return numbers
+    return Numbers(numbers, "loop", seconds)
+
+
+def plot(**options: Any) -> Any:
+    """Return the picture of ``main(**options)``, a matplotlib Figure: the time of each version."""
+    return picture_of(main, options)
 
 
 if __name__ == "__main__":
-    main()
+    script(main, __doc__)

@@ -50,7 +50,7 @@ from nnx.parameters import Parameter
 from nnx.step import TrainingStep
 
 if TYPE_CHECKING:
-    from nnx import scaling
+    from nnx import examples, scaling
 
 __version__ = "0.1.0"
 
@@ -92,6 +92,7 @@ __all__ = [
     "dense_forward",
     "elu",
     "errors",
+    "examples",
     "explain_step",
     "get_backend",
     "gradient_check",
@@ -105,9 +106,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import `nnx.scaling` where it is first used."""
-    if name == "scaling":
+    """Import `nnx.examples` and `nnx.scaling` where they are first used."""
+    if name in ("examples", "scaling"):
         import importlib
 
-        return importlib.import_module("nnx.scaling")
+        return importlib.import_module(f"nnx.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from nnx.backends.floating import as_by_default
 from nnx.inputs import check_X
 from nnx.model import Model
 
 
+@as_by_default
 def gradient_check(net: Model, X: Any, Y: Any, *, epsilon: float = 1e-5) -> float:
     """Return the relative error between `backward` and central differences of the cost.
 

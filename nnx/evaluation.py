@@ -42,7 +42,7 @@ def data_for(model: Model, X: Any, Y: Any) -> Data:
 
 
 def _at_once(model: Model, m: int, A: Source | None) -> bool:
-    there = A is not None and A.array.dtype == A.dtype and model.backend.owns(A.array)
+    there = A is not None and A.readable and model.backend.owns(A.array)
     return there or len(list(blocks(model, m))) == 1
 
 

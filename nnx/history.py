@@ -18,7 +18,8 @@ class History(dict[str, list[float]]):
     ----------
     chosen : dict
         How the last run went: "batch_size", "block_size" (the same where batches were taken as a
-        whole) and "data" ("device" or "stream").
+        whole), "data" ("device" or "stream") and "steps" ("compiled", "graph", "primitives", or
+        "layers" one by one).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -7,6 +7,7 @@ kept but A[L], and nobody waits for anybody.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +33,7 @@ _FLOP_PER_SECOND, _ELEMENTS_PER_SECOND = 1e11, 2e8
 _SHARED_SECONDS = 2e-4  # NumPy's; what is shorter is over before another worker wakes
 _COPIED_AT_ONCE = 1 << 18  # numbers of X
 _FEWEST = 16  # examples; with fewer each worker would read all weights for little work
-_MOST_PROGRAMS = 4  # kept for different numbers of examples
-_LONG = 0.5  # seconds for which Numba is worth loading, once compiled
+_MOST_PROGRAMS = 4  # numbers of examples for which programs are kept
 
 
 class CompiledOutputs:
@@ -143,6 +143,8 @@ def compiled_outputs(backend: Backend, layers: Layers, A_L: Array) -> CompiledOu
         return None
     if not all(a.flags.c_contiguous or a.flags.f_contiguous for a in arrays):
         return None
+    if engine.why_not_loaded() is not None:
+        return None
     from nnx.backends.engine import elementwise
 
     *hidden, output = (g.builtin for _, _, g in layers)
@@ -154,12 +156,10 @@ def compiled_outputs(backend: Backend, layers: Layers, A_L: Array) -> CompiledOu
 
 
 class DenseOutputs:
-    """A[L] of dense layers, for one array of examples after another.
+    """A[L] of dense layers, for one array of examples after another; in any number of threads.
 
-    Programs are kept, since one takes longer to write than a small network to run. Whether there
-    is one for a number of examples is decided when they first come: so the same X gives the same
-    A[L], bit for bit, whatever loads Numba meanwhile. Only after half a second spent on as many
-    examples it is decided anew.
+    Programs are kept, since one takes longer to write than a small network to run. A thread takes
+    one that nobody uses, or writes another: what a program works in is its own.
 
     Parameters
     ----------
@@ -168,34 +168,47 @@ class DenseOutputs:
         W[l] (n, n_prev) and b[l] (n, 1) on the device. Their numbers may change in place.
     dtype : str
         Of the computation, and of W[l] and b[l].
+    compiled : bool
+        Whether programs are wanted for any number of examples; otherwise only for so many that
+        they are worth loading Numba. What the process did before decides nothing, so that the same
+        examples give the same bits.
     """
 
-    def __init__(self, backend: Backend, layers: Layers, dtype: str) -> None:
+    def __init__(
+        self, backend: Backend, layers: Layers, dtype: str, *, compiled: bool = False
+    ) -> None:
         self._backend, self._layers, self._dtype = backend, layers, dtype
-        self._programs: dict[int, CompiledOutputs | None] = {}
-        self._spent: dict[int, float] = {}
+        self._compiled = compiled
+        # For numbers of examples, the programs that nobody uses. Appending and popping are single
+        # operations of Python, and a list that is forgotten meanwhile is only forgotten.
+        self._free: dict[int, list[CompiledOutputs]] = {}
 
     def __call__(self, X: Array) -> Array:
         """Return A[L] (n_y, m) on the device for rows X (m, n_x) on the host."""
         A_L = self._backend.empty((self._layers[-1][0].shape[0], X.shape[0]), self._dtype)
-        program = self._program(X, A_L)
+        free, program = self._take(A_L)
         if program is None:
             self._through_primitives(X, A_L)
         else:
             self._through_program(program, X, A_L)
+            free.append(program)
         return A_L
 
-    def _program(self, X: Array, A_L: Array) -> CompiledOutputs | None:
-        m, known = X.shape[0], self._programs
-        if known.get(m) is None:
-            seconds = foresee(self._layers, m)
-            worth = self._spent[m] > _LONG if m in known else worth_loading(seconds)
-            while m not in known and len(known) >= _MOST_PROGRAMS:
-                forgotten = next(iter(known))
-                del known[forgotten], self._spent[forgotten]
-            self._spent[m] = self._spent.get(m, 0.0) + seconds
-            known[m] = compiled_outputs(self._backend, self._layers, A_L) if worth else None
-        return known[m]
+    def _take(self, A_L: Array) -> tuple[list[CompiledOutputs], CompiledOutputs | None]:
+        """A program for so many examples, or None, and the list to which it goes back."""
+        m = A_L.shape[1]
+        if not self._compiled and not worth_loading(foresee(self._layers, m)):
+            return [], None
+        free = self._free.get(m)
+        if free is None:
+            free = self._free.setdefault(m, [])
+            with suppress(KeyError, StopIteration, RuntimeError):  # another thread forgets, too
+                while len(self._free) > _MOST_PROGRAMS:
+                    del self._free[next(iter(self._free))]
+        try:
+            return free, free.pop()
+        except IndexError:
+            return free, compiled_outputs(self._backend, self._layers, A_L)
 
     def _through_program(self, program: CompiledOutputs, X: Array, A_L: Array) -> None:
         """Run the program; rows that are not as it needs them are copied, some blocks at a time.

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from nnx.backends import Backend, exchange, get_backend
-from nnx.backends.errors import DataError, ShapeError
+from nnx.backends.errors import DataError, DTypeError, ShapeError
 from nnx.backends.reference.losses import Loss
 from nnx.sources import Source, chunks
 
 Array = Any
+
+
+def _named(name: str, convert: Callable[..., Array], *arguments: Any) -> Array:
+    """Convert an array; an error about what it holds names it."""
+    try:
+        return convert(*arguments)
+    except DTypeError as error:
+        raise DTypeError(f"{name}: {error}") from None
+
+
+def bring_in(name: str, x: Any, backend: Backend, dtype: str | None = None) -> Array:
+    """Return `x` as an array of the backend, by default of its own dtype.
+
+    Raises
+    ------
+    DTypeError
+        Names `x` where it holds no real numbers.
+    """
+    return _named(name, lambda: backend.asarray(exchange.exportable(x), dtype))
 
 
 def check_X(X: Any, n_x: int, backend: Backend, dtype: str, *, finite: bool = True) -> Array:
@@ -37,9 +56,9 @@ def open_X(X: Any, n_x: int, backend: Backend, dtype: str) -> Array | Source:
     """
     A: Any
     if (backend.owns(X) and not isinstance(X, np.ndarray)) or exchange.on_cuda(X):
-        A = backend.asarray(X, dtype)
+        A = bring_in("X", X, backend, dtype)
     else:
-        A = Source(exchange.to_numpy(X), dtype)
+        A = Source(_named("X", exchange.host_array, X), dtype)
     if A.ndim != 2 or A.shape[0] != n_x:
         hint = ""
         if A.ndim == 2 and A.shape[1] == n_x:
@@ -60,12 +79,12 @@ def bring(A: Array | Source, backend: Backend, *, contiguous: bool = False) -> A
     """
     if not isinstance(A, Source):
         return A
-    same = A.array.dtype == A.dtype and A.array.flags.aligned
-    if backend.owns(A.array) and (A.ready if contiguous else same):
+    if backend.owns(A.array) and (A.ready if contiguous else A.readable):
         return A.read(slice(None))
     parts = list(A.chunks())
     if len(parts) == 1:
-        return backend.asarray(A.read(parts[0]))
+        out = np.empty(A.shape[::-1], A.dtype).T if contiguous else None
+        return backend.asarray(A.read(parts[0], out))
     copied = backend.empty(A.shape, A.dtype.name)
     for part in parts:
         copied[..., part] = backend.asarray(A.read(part))
@@ -76,7 +95,7 @@ def check_finite(name: str, A: Array | Source, backend: Backend) -> None:
     """Raise DataError where A (n, m) or (m,) holds NaN or infinity; read in parts."""
     xp = backend.xp
     if isinstance(A, Source):
-        if A.array.dtype.kind == "f":  # integers are finite, and so are they as float32
+        if A.array.dtype.kind not in "iub":  # integers are finite, and so are they as float32
             for part in A.chunks():
                 _check_part(name, A.read(part), part.start, np)
         return
@@ -111,7 +130,7 @@ def check_Y(Y: Any, loss: Loss, n_y: int, m: int, backend: Backend, dtype: str) 
         Where Y has another shape, a label is out of range, or a value is NaN, infinite or
         outside what the loss allows.
     """
-    A = _formed(backend.asarray(Y), loss, n_y, m)
+    A = _formed(bring_in("Y", Y, backend), loss, n_y, m)
     if A.ndim == 1:
         return _labels(A, n_y, backend)
     A = backend.asarray(A, dtype)
@@ -126,9 +145,10 @@ def open_Y(Y: Any, loss: Loss, n_y: int, m: int, dtype: str) -> Source:
 
     Labels alone are: 8 bytes for each example.
     """
-    A, host = _formed(exchange.to_numpy(Y), loss, n_y, m), get_backend("cpu")
+    A = _formed(_named("Y", exchange.host_array, Y), loss, n_y, m)
+    host = get_backend("cpu")
     if A.ndim == 1:
-        return Source(_labels(A, n_y, host), "int64")
+        return Source(_labels(exchange.native(A), n_y, host), "int64")
     source = Source(A, dtype)
     check_finite("Y", source, host)
     if loss.target != "values":
@@ -208,7 +228,7 @@ def check_weights(
     xp = backend.xp
     weights = None
     if sample_weight is not None:
-        weights = backend.asarray(sample_weight, dtype)
+        weights = bring_in("sample_weight", sample_weight, backend, dtype)
         if tuple(weights.shape) != (m,):
             raise ShapeError(f"sample_weight must be of shape ({m},); got {tuple(weights.shape)}")
         check_finite("sample_weight", weights, backend)

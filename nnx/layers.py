@@ -73,7 +73,7 @@ def dense_forward(
             f"W is {tuple(W.shape)}, so b must be of shape ({W.shape[0]}, 1); got {tuple(b.shape)}"
         )
     backend = backend_of(W)
-    backend.check_same(b=b, A_prev=A_prev)
+    backend.check_same(W=W, b=b, A_prev=A_prev)
     A, Z = backend.dense_forward(W, b, A_prev, g)
     cache = DenseCache(A_prev, W, Z, A, g, keep_prob, key)
     return (A if keep_prob == 1 else backend.dropout(A, key, keep_prob)), cache
@@ -96,6 +96,7 @@ def dense_backward(dA: Array, cache: DenseCache) -> tuple[Array, Array, Array]:
             f"A is {tuple(cache.A.shape)}, so dA must be of the same shape; got {tuple(dA.shape)}"
         )
     backend = backend_of(cache.W)
+    backend.check_same(dA=dA)
     if cache.keep_prob < 1:
         dA = backend.dropout(dA, cache.key, cache.keep_prob)
     kept = cache.A if cache.activation.derivative_from == "A" else cache.Z
@@ -180,6 +181,7 @@ class Dense(Layer):
 
     def __post_init__(self) -> None:
         check_number("Dense: units", self.units, 1, whole=True)
+        object.__setattr__(self, "units", int(self.units))  # NumPy's small integers overflow
         check_number("Dense: keep_prob", self.keep_prob, 0, strict=True)
         if self.keep_prob > 1:
             raise DataError(f"Dense: keep_prob must be in (0, 1], got {self.keep_prob!r}")

@@ -11,10 +11,12 @@ import numpy as np
 
 from nnx.backends import Backend, get_backend
 from nnx.backends.errors import DataError, ShapeError, unknown_name
+from nnx.backends.floating import as_by_default
 from nnx.backends.reference.dropout import at_example, make_key
 from nnx.backends.reference.losses import Loss, get_loss
-from nnx.inputs import check_number, check_weights, check_X, check_Y
+from nnx.inputs import bring_in, check_number, check_weights, check_X, check_Y
 from nnx.layers import Dense, Layer, linear_backward
+from nnx.named_views import NamedViews
 from nnx.parameters import FlatVector
 from nnx.penalties import Penalty
 from nnx.precision import check_device, check_precision
@@ -136,9 +138,17 @@ class Model:
         return self.vector.flat
 
     @property
-    def parameters(self) -> Mapping[str, Array]:
-        """The parameters "W1", "b1", ..., "WL", "bL"; write into them with `[...] =`."""
+    def parameters(self) -> NamedViews:
+        """The parameters "W1", "b1", ..., "WL", "bL", a mapping with a fixed set of names.
+
+        `parameters["W1"] = W` checks W and copies it in, `parameters["W1"][...] = W` writes without
+        a check; `update` takes several at once, and `parameters = {...}` all of them.
+        """
         return self.vector.views
+
+    @parameters.setter
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        self.vector.views.replace(values)
 
     @property
     def n_parameters(self) -> int:
@@ -187,6 +197,7 @@ class Model:
     # -- forward, cost, backward ----------------------------------------------------------------
 
     @on_its_device
+    @as_by_default
     def forward(
         self, X: Any, *, train: bool = False, t: int = 0, first: int = 0, check: bool = True
     ) -> tuple[Array, Caches]:
@@ -244,6 +255,7 @@ class Model:
         raise ShapeError(f"{whose} A[{number - 1}] of shape ({needed}, m); got {tuple(A.shape)}")
 
     @on_its_device
+    @as_by_default
     def cost(
         self, A_L: Array, Y: Any, *, caches: Sequence[Any] | None = None, sample_weight: Any = None
     ) -> float:
@@ -283,9 +295,8 @@ class Model:
         return check_Y(Y, self.loss, self.n_y, m, self.backend, self.dtype)
 
     @on_its_device
-    def backward(
-        self, Y: Any, caches: Sequence[Any], *, sample_weight: Any = None
-    ) -> Mapping[str, Array]:
+    @as_by_default
+    def backward(self, Y: Any, caches: Sequence[Any], *, sample_weight: Any = None) -> NamedViews:
         """dW[l] = 1/m dZ[l] A[l-1]^T, db[l] = 1/m sum of dZ[l], for l = L, ..., 1.
 
         Parameters
@@ -341,7 +352,7 @@ class Model:
         return xp.mean(losses), *layer.backward(dA, cache)
 
     def _check_output(self, A_L: Any) -> Array:
-        A_L = self.backend.asarray(A_L, self.dtype)
+        A_L = bring_in("A[L]", A_L, self.backend, self.dtype)
         if A_L.ndim != 2 or A_L.shape[0] != self.n_y or A_L.shape[1] == 0:
             raise ShapeError(f"A[L] must be of shape ({self.n_y}, m); got {tuple(A_L.shape)}")
         return A_L
@@ -360,6 +371,7 @@ def _checked_layers(layers: Sequence[Layer]) -> tuple[Layer, ...]:
             raise DataError(
                 f"layers[{number - 1}] must be an nnx.Layer such as Dense, got {layer!r}"
             )
+        check_number(f"the units of layers[{number - 1}]", layer.units, 1, whole=True)
     last = layers[-1]
     if isinstance(last, Dense) and last.keep_prob < 1:
         raise DataError("the output layer must keep all its units: its keep_prob must be 1")

@@ -8,11 +8,13 @@ from typing import Any, Literal, Self
 
 from nnx.backends import Backend, exchange
 from nnx.backends.errors import DataError
+from nnx.backends.floating import as_by_default
 from nnx.backends.reference.activations import Activation
 from nnx.checkpoint import read, save
 from nnx.data import Opened, open_validation, prepare
 from nnx.evaluation import data_for, opened, outputs, score
 from nnx.history import History
+from nnx.inputs import check_number
 from nnx.layers import Dense, Layer
 from nnx.memory import attempt
 from nnx.model import Model, on_its_device
@@ -73,6 +75,7 @@ class Network(Model):
         return table(self)
 
     @on_its_device
+    @as_by_default
     def fit(
         self,
         X: Any,
@@ -173,6 +176,7 @@ class Network(Model):
         return run.history
 
     @on_its_device
+    @as_by_default
     def predict_proba(self, X: Any) -> Array:
         """Return A[L] (n_y, m) for X (n_x, m): probabilities, or values for regression.
 
@@ -181,6 +185,7 @@ class Network(Model):
         return exchange.like(outputs(self, opened(self, X)), X)
 
     @on_its_device
+    @as_by_default
     def predict(self, X: Any) -> Array:
         """Return the class of each example, or the values.
 
@@ -190,6 +195,7 @@ class Network(Model):
         return exchange.like(outputs(self, opened(self, X), labels=True), X)
 
     @on_its_device
+    @as_by_default
     def score(self, X: Any, Y: Any) -> float:
         """Return the accuracy, or R^2 for regression, for X (n_x, m) and Y as `fit` takes it."""
         return score(self, data_for(self, X, Y))
@@ -301,6 +307,8 @@ def MLP(
     """
     if len(n) < 2:
         raise DataError(f"n must be [n_x, ..., n_y], two numbers or more; got {list(n)!r}")
+    for number, units in enumerate(n):
+        check_number(f"n[{number}]", units, 1, whole=True)
     inner = list(n[1:-1])
     each = [hidden] * len(inner) if isinstance(hidden, str | Activation) else list(hidden)
     if len(each) != len(inner):

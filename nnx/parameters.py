@@ -8,11 +8,11 @@ leaves the rest out. All gaps hold zeros, and stay zero: no formula needs them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from nnx.backends import Backend
 from nnx.initialisers import Initialiser
+from nnx.named_views import NamedViews
 
 Array = Any
 _ALIGN = 64  # elements: 256 bytes of float32
@@ -53,7 +53,7 @@ class FlatVector:
     flat : array (size,)
     layers : tuple of mapping
         layers[l-1]: name -> view, e.g. "W", "b".
-    views : mapping
+    views : NamedViews
         The same views by their full names: "W1", "b1", ...; "dW1", "db1", ...
     starts : tuple of dict
         starts[l-1]: name -> position of the first element in `flat`.
@@ -94,13 +94,12 @@ class FlatVector:
             {name: view(starts[name], parameter) for name, parameter in layer.items()}
             for starts, layer in zip(self.starts, layers, strict=True)
         )
-        self.views: Mapping[str, Array] = MappingProxyType(
-            {
-                f"{prefix}{name}{number}": array
-                for number, layer in enumerate(self.layers, 1)
-                for name, array in layer.items()
-            }
-        )
+        views = {
+            f"{prefix}{name}{number}": array
+            for number, layer in enumerate(self.layers, 1)
+            for name, array in layer.items()
+        }
+        self.views = NamedViews(views, backend, dtype, "gradient" if prefix == "d" else "parameter")
 
 
 def round_up(size: int, multiple: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from nnx.backends.floating import as_by_default
 from nnx.backends.reference.activations import IDENTITY, Activation
 from nnx.backends.reference.dropout import at_example, make_key
 from nnx.layers import Dense
@@ -38,6 +39,7 @@ class PrimitiveStep:
             for layer, shape, A in zip(layers, shapes, self.A, strict=True)
         ]
 
+    @as_by_default
     def gradients(
         self,
         X: Array,
@@ -58,8 +60,10 @@ class PrimitiveStep:
         theta, L = model.vector.layers, model.L
         inputs = [X, *self.dropped[:-1]]
         keys = [
-            at_example(make_key(model.seed, t, number), first, model.n[number])
-            for number in range(1, L + 1)
+            at_example(make_key(model.seed, t, number), first, layer.units)
+            if layer.keep_prob < 1
+            else 0
+            for number, layer in enumerate(self.layers, 1)
         ]
         for i, layer in enumerate(self.layers):
             W, b = theta[i]["W"], theta[i]["b"]
@@ -97,6 +101,7 @@ class PrimitiveStep:
         backend.activation_backward(g, out, cache, out=out)
 
 
+@as_by_default
 def layer_by_layer(
     model: Model,
     X: Array,

@@ -57,6 +57,8 @@ class Settled:
     stream, stream_validation : bool
         Whether the data stays on the host.
     demand : Demand
+    kind : str
+        Of the steps, from `step_kind`.
     """
 
     batching: Batching
@@ -64,11 +66,12 @@ class Settled:
     stream: bool
     stream_validation: bool
     demand: Demand
+    kind: str
 
     def chosen(self) -> dict[str, int | str]:
         """The choices in the words of `fit`."""
         sizes = {"batch_size": self.batching.size, "block_size": self.batching.block}
-        return {**sizes, "data": "stream" if self.stream else "device"}
+        return {**sizes, "data": "stream" if self.stream else "device", "steps": self.kind}
 
 
 class _Run(Protocol):
@@ -133,7 +136,7 @@ class Settler:
             return self._m
         if asked == "auto":
             return automatic(self._m)
-        return min(asked or DEFAULT, self._m)
+        return min(int(asked or DEFAULT), self._m)
 
     def settle(self) -> Settled:
         """Return how the run goes.
@@ -216,7 +219,7 @@ class Settler:
             slab=batching.longest(row) if stream else 0,
             data=held,
         )
-        return Settled(batching, compiled, stream, stream_validation, need)
+        return Settled(batching, compiled, stream, stream_validation, need, kind)
 
     def refusal(self, run: Settled, failed: str | None = None) -> OutOfMemoryError:
         """The error for a run that needs too much, or that failed in spite of what was foreseen."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from nnx.backends import exchange
 from nnx.backends.host import usable_cores
 
 Array = Any
@@ -50,7 +51,7 @@ class Source:
     Parameters
     ----------
     array : ndarray (n, m) or (m,)
-        Never copied as a whole, never written.
+        In any byte order, alignment and strides. Never copied as a whole, never written.
     dtype : str
         In which the parts come.
     positions : int64 array (m',), optional
@@ -58,14 +59,19 @@ class Source:
     """
 
     def __init__(self, array: Array, dtype: str, positions: Array | None = None) -> None:
-        self.array, self.dtype = np.asarray(array), np.dtype(dtype)
+        self.array, self.dtype = exchange.plain(array), np.dtype(dtype)
         self._positions = positions
+
+    @property
+    def readable(self) -> bool:
+        """Whether the array's memory can be read as it is wanted, whatever its strides."""
+        return self.array.dtype == self.dtype and self.array.flags.aligned
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(n, m), or (m,)."""
-        m = self.array.shape[-1] if self._positions is None else len(self._positions)
-        return (*self.array.shape[:-1], m)
+        shape: tuple[int, ...] = self.array.shape
+        return shape if self._positions is None else (*shape[:-1], len(self._positions))
 
     @property
     def ndim(self) -> int:
@@ -80,9 +86,8 @@ class Source:
     @property
     def ready(self) -> bool:
         """Whether the array is itself what a copy of all examples would be."""
-        array = self.array
-        contiguous = array.flags.f_contiguous and array.flags.aligned
-        return bool(array.dtype == self.dtype and contiguous and self._positions is None)
+        contiguous = self.array.flags.f_contiguous and self._positions is None
+        return bool(self.readable and contiguous)
 
     def subset(self, positions: Array) -> Source:
         """Some of the examples; still nothing is copied."""
@@ -95,7 +100,7 @@ class Source:
             part = self._positions[part]
         rows = self.array.T
         if out is None:
-            if isinstance(part, slice) and self.array.dtype == self.dtype:
+            if isinstance(part, slice) and self.readable:
                 return rows[part].T
             count = len(range(*part.indices(len(rows)))) if isinstance(part, slice) else len(part)
             out = np.empty((count, *rows.shape[1:]), self.dtype).T
@@ -114,11 +119,7 @@ class Source:
         """Write the examples of a slice, or at integer positions, into `out`; one of so many."""
         rows = self.array.T
         # np.take would first copy an array of another layout as a whole.
-        if (
-            not isinstance(part, slice)
-            and self.array.dtype == self.dtype
-            and rows.flags.c_contiguous
-        ):
+        if not isinstance(part, slice) and self.readable and rows.flags.c_contiguous:
             # mode="clip" writes straight into out; the positions are in range.
             np.take(rows, part, axis=0, out=out.T, mode="clip")
         elif isinstance(part, slice):

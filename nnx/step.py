@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnx import step_arrays
 from nnx.backends import engine
 from nnx.backends.cpu import CpuBackend
 from nnx.backends.engine.blas import find_blas
-from nnx.backends.errors import DataError, DTypeError, ShapeError
+from nnx.backends.errors import DataError, ShapeError
+from nnx.backends.floating import as_by_default
 from nnx.backends.reference.updates import (
     AdamRule,
     GradientDescentRule,
@@ -38,11 +40,13 @@ if TYPE_CHECKING:
 Array = Any
 # What NumPy does on an everyday machine, to foresee how long a run takes.
 _FLOP_PER_SECOND, _STEP_SECONDS = 1e11, 2e-4
-_PROGRAM_SECONDS = 1e-3  # to write a program, once Numba is there
-_foreseen = [0.0]  # seconds of the runs of this process so far
+_WORTH_SECONDS = 0.5  # of a run through NumPy, for which Numba is loaded
 _COMPILED_RULES = (GradientDescentRule, MomentumRule, RMSpropRule, AdamRule)
 # A call of a compiled program cannot be interrupted: this many FLOP are well below a second.
 _FLOP_PER_CALL, _STEPS_PER_CALL = 2e10, 5_000
+
+
+_clip_norm = as_by_default(clip_norm)
 
 
 class OptimizerState:
@@ -130,6 +134,7 @@ class TrainingStep:
         check_rule(model, rule)
         self.compiled = reason is None
         self._rate = np.zeros(1)  # of a step alone
+        self._sizes = model.n_x, model.n_y, model.theta.dtype
         self._graphs: GraphSteps | None = None
         if self.compiled and not _on_cpu(model):
             self._graphs = GraphSteps(model, m, self.state, rule, self.optimizer.clip_norm)
@@ -178,10 +183,17 @@ class TrainingStep:
         """
         rate = self._first_rate if learning_rate is None else learning_rate
         if self._takes_whole(penalty_m):
-            self._check(X, Y, weights)
+            X, Y, weights = self._checked(X, Y, weights)
             self._rate[0] = rate
-            shares = None if penalty_m is None else np.array([self.m / penalty_m])
+            shares = None if penalty_m is None else np.array([self.m / float(penalty_m)])
             return self._launch(X, Y, weights, None, self._rate, shares, update=True)
+        return self._in_parts(X, Y, weights, rate, penalty_m)
+
+    @as_by_default
+    def _in_parts(
+        self, X: Array, Y: Array, weights: Array | None, rate: float, penalty_m: float | None
+    ) -> Array:
+        """The gradient, and then the update."""
         J = self.gradients(X, Y, weights, penalty_m=penalty_m)
         self.update(rate)
         return J
@@ -220,9 +232,13 @@ class TrainingStep:
         """
         total: Array = 0.0
         if self._takes_whole(penalty_m):
-            self._check(X, Y, weights, whole=False)
+            X, Y, weights = self._checked(X, Y, weights, whole=False)
             if self._graphs is not None:
                 return self._launch(X, Y, weights, order, rates, None, update=True)
+            step_arrays.check_lengths(len(rates) * self.m, X, weights, order)
+            rates = step_arrays.numbers(rates)
+            order = None if order is None else step_arrays.positions(order)
+            penalty_m = None if penalty_m is None else step_arrays.numbers(penalty_m)
             flop = self._program(X, Y, weights, order is not None, True).plan.flop
             count = int(max(1, min(_FLOP_PER_CALL / max(flop, 1), _STEPS_PER_CALL)))
             for first in range(0, len(rates), count):
@@ -234,6 +250,8 @@ class TrainingStep:
                     x, y, _part(weights, part), _part(order, part), few, shares, update=True
                 )
             return total
+        X, Y, weights = step_arrays.plain(X, Y, weights)
+        order = None if order is None else step_arrays.plain_array("order", order)
         gather = self.backend.gather
         for number, rate in enumerate(rates):
             part = slice(number * self.m, (number + 1) * self.m)
@@ -273,7 +291,7 @@ class TrainingStep:
             The position of the block's first example in its batch: its dropout masks are those
             that it would have there.
         """
-        self._check(X, Y, weights)
+        X, Y, weights = self._checked(X, Y, weights)
         model, gradient, t = self.model, self.state.gradient, self.state.t + 1
         if self.compiled:
             return self._launch(X, Y, weights, None, np.zeros(1), None, update=False, first=first)
@@ -286,7 +304,7 @@ class TrainingStep:
         """Move the parameters along the last gradient of `gradients`."""
         model, state = self.model, self.state
         if self.optimizer.clip_norm is not None:
-            clip_norm(model.backend.xp, state.gradient.flat, self.optimizer.clip_norm)
+            _clip_norm(model.backend.xp, state.gradient.flat, self.optimizer.clip_norm)
         state.t += 1
         model.backend.update(
             self.optimizer.rule,
@@ -312,11 +330,10 @@ class TrainingStep:
             NaN for what has no time of its own.
         """
         rates = np.full(steps, self.optimizer.schedule(0.0))
+        X, Y, _ = self._checked(X, Y, None)
         if self._graphs is not None:
-            self._check(X, Y, None)
             return self._profile_launches(X, Y, rates)
         if self.compiled:
-            self._check(X, Y, None)
             program = self._program(X, Y, None, False, self._whole)
             times = np.zeros(len(program.plan.operations), np.int64)
             for rate in rates:
@@ -380,23 +397,18 @@ class TrainingStep:
         other_m = penalty_m is not None and bool(self.model.penalty)
         return self._whole and not (other_m and self._graphs is not None)
 
-    def _check(self, X: Array, Y: Array, weights: Array | None, *, whole: bool = True) -> None:
-        if X.shape[0] != self.model.n_x or (whole and X.shape[1] != self.m):
-            raise ShapeError(
-                f"this step is for X of shape ({self.model.n_x}, {self.m}); got {tuple(X.shape)}"
-            )
-        if not self.compiled:
-            return
-        # Compiled code reads memory as it was told to.
-        m, dtype = X.shape[1], self.model.theta.dtype
-        if Y.shape not in ((m,), (self.model.n_y, m)):
-            raise ShapeError(f"Y must be for the {m} examples of X; got {tuple(Y.shape)}")
-        if X.dtype != dtype or Y.dtype != (np.int64 if Y.ndim == 1 else dtype):
-            raise DTypeError(
-                f"this step is for {dtype} (labels: int64); got X {X.dtype} and Y {Y.dtype}"
-            )
-        if weights is not None and (weights.dtype != dtype or not weights.flags.c_contiguous):
-            raise DTypeError(f"example weights must be contiguous {dtype}, got {weights.dtype}")
+    def _checked(
+        self, X: Array, Y: Array, weights: Array | None, *, whole: bool = True
+    ) -> tuple[Array, Array, Array | None]:
+        n_x, n_y, dtype = self._sizes
+        if X.shape[0] != n_x or (whole and X.shape[1] != self.m):
+            raise ShapeError(f"this step is for X of shape ({n_x}, {self.m}); got {tuple(X.shape)}")
+        X, Y, weights = step_arrays.plain(X, Y, weights)
+        if self.compiled:
+            step_arrays.check(X, Y, weights, n_y, dtype)
+            if whole and weights is not None:
+                step_arrays.check_lengths(self.m, X, weights, None)
+        return X, Y, weights
 
     def _program(
         self, X: Array, Y: Array, weights: Array | None, gathered: bool, update: bool
@@ -439,7 +451,8 @@ class TrainingStep:
                 self.state.t += len(rates)
             return total
         program = self._program(X, Y, weights, order is not None, update)
-        X, Y = np.asfortranarray(X), np.asfortranarray(Y)
+        X, Y = step_arrays.in_columns(X), step_arrays.in_columns(Y)
+        weights = step_arrays.in_row(weights)
         losses, penalties = program.launch(
             X, Y, weights, order, rates, self.state.t + 1, times, first, shares
         )
@@ -450,10 +463,14 @@ class TrainingStep:
 
 def add_penalties(model: Model, gradient: FlatVector, J: Array, m: float) -> Array:
     """Add the penalties' gradient for a batch of m examples, and return J with their cost."""
-    if model.penalty:
-        part, xp = slice(gradient.penalised), model.backend.xp
-        J = J + model.penalty.cost(xp, model.theta[part], m)
-        model.penalty.add_gradient(xp, model.theta[part], gradient.flat[part], m)
+    return _with_penalties(model, gradient, J, m) if model.penalty else J
+
+
+@as_by_default
+def _with_penalties(model: Model, gradient: FlatVector, J: Array, m: float) -> Array:
+    part, xp = slice(gradient.penalised), model.backend.xp
+    J = J + model.penalty.cost(xp, model.theta[part], m)
+    model.penalty.add_gradient(xp, model.theta[part], gradient.flat[part], m)
     return J
 
 
@@ -461,7 +478,7 @@ def why_not_compiled(model: Model) -> str | None:
     """Return what keeps the steps of this network from being compiled; None where nothing does."""
     if not _on_cpu(model):
         return why_no_graph(model)
-    reason = engine.why_unusable()
+    reason = engine.why_unusable() or engine.why_not_loaded()
     if reason is not None:
         return reason
     from nnx.compiled import unsupported
@@ -470,20 +487,21 @@ def why_not_compiled(model: Model) -> str | None:
 
 
 def worth_compiling(model: Model, m: int, steps: int) -> bool | None:
-    """Return what to pass as `compiled` for so many steps: False where Numba would load longer."""
+    """Return what to pass as `compiled` for so many steps: False where Numba would load longer.
+
+    The run alone decides, and nothing that the process did before: the same seed gives the same
+    bits. `NNX_COMPILE=1` compiles every run.
+    """
     if not _on_cpu(model):
         return None
     flop = 6 * m * sum(n * n_prev for n_prev, n in pairwise(model.n))
     seconds = steps * (flop / _FLOP_PER_SECOND + _STEP_SECONDS)
-    loaded = worth_loading(seconds)
-    return None if loaded and seconds >= _PROGRAM_SECONDS else False
+    return None if worth_loading(seconds) else False
 
 
 def worth_loading(seconds: float) -> bool:
-    """Return whether Numba is there or should be, where NumPy would take so long for a run."""
-    # Many short runs in one process are worth it as much as a long one.
-    _foreseen.append(_foreseen.pop() + seconds)
-    return _foreseen[0] >= engine.seconds_to_load()
+    """Return whether compiled code is wanted where NumPy would take so long for a run."""
+    return seconds >= _WORTH_SECONDS or engine.always_wanted()
 
 
 def _on_cpu(model: Model) -> bool:

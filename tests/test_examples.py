@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nnx import datasets, examples
-from nnx.errors import DataError, MissingDependencyError, UnknownNameError
+from nnx.errors import DataError, UnknownNameError
 from nnx.examples import depth, digits, flower, houses, linear, loop, zeros
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -23,32 +23,10 @@ Output = pytest.CaptureFixture[str]
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_network_learns_the_flower_and_logistic_regression_does_not(device: str) -> None:
     numbers = flower.main(device)
-    assert 0.4 < numbers["logistic"] < 0.6
-    assert numbers["network"] >= 0.9
-
-
-def test_the_decision_boundaries_are_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
-) -> None:
-    pytest.importorskip("matplotlib")
-    path = tmp_path / "boundaries.png"
-    monkeypatch.setenv("NNX_DEVICE", "cpu")
-    monkeypatch.setattr(sys, "argv", ["flower.py", "--plot", str(path)])
-    runpy.run_path(str(FOLDER / "flower.py"), run_name="__main__")
-    assert path.read_bytes().startswith(b"\x89PNG")
-    assert f"saved to {path}" in capsys.readouterr().out
-
-
-def test_without_matplotlib_the_error_names_the_extra_before_any_work(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Output
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    path = tmp_path / "never.png"
-    with pytest.raises(MissingDependencyError, match=r"--plot needs matplotlib.*nnx-learn\[plot\]"):
-        flower.main("cpu", plot=str(path))
-    assert capsys.readouterr().out == ""
-    assert not path.exists()
+    assert 0.4 < numbers["n_h 0"] < 0.6
+    assert 0.6 < numbers["n_h 1"] < 0.75
+    assert numbers["n_h 4"] >= 0.9
+    assert numbers["n_h 20"] >= 0.9
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -137,11 +115,12 @@ def test_the_written_parity_networks_are_exact_and_of_the_claimed_size(n_bits: i
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_deep_and_shallow_of_equal_size_both_learn_parity(device: str) -> None:
+def test_every_depth_but_none_learns_parity_with_as_many_parameters(device: str) -> None:
     numbers = depth.main(device)
-    assert numbers["deep parameters"] == pytest.approx(numbers["shallow parameters"], rel=0.05)
-    assert numbers["deep accuracy"] > 0.95
-    assert numbers["shallow accuracy"] > 0.95
+    assert numbers["0 hidden accuracy"] < 0.6
+    for hidden in (1, 2, 3):
+        assert numbers[f"{hidden} hidden parameters"] == pytest.approx(321, rel=0.05)
+        assert numbers[f"{hidden} hidden accuracy"] > 0.95
 
 
 @pytest.mark.parametrize("n_bits", [0, 1, 6])
@@ -163,7 +142,7 @@ def test_every_script_is_listed_and_says_what_it_shows() -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_script_is_short(script: str) -> None:
-    assert len((FOLDER / f"{script}.py").read_text(encoding="utf-8").splitlines()) <= 80
+    assert len((FOLDER / f"{script}.py").read_text(encoding="utf-8").splitlines()) <= 100
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

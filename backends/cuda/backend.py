@@ -74,7 +74,7 @@ class CudaBackend(Backend):
         source as it is until the stream has passed them.
         """
         if not isinstance(x, cupy.ndarray):
-            x = x.detach() if hasattr(x, "detach") else x  # PyTorch: DLPack refuses gradients
+            x = exchange.exportable(x)
             x = cupy.from_dlpack(x) if exchange.on_cuda(x) else exchange.to_numpy(x)
         if x.dtype.kind not in "fiub":
             raise DTypeError(f"wanted real numbers, got an array of dtype {x.dtype}")

@@ -7,17 +7,16 @@ Numba; the other modules do.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import platform
-import sys
 from functools import cache
 from pathlib import Path
 
 from nnx.backends.engine.blas import find_blas
 from nnx.backends.host import usable_cores
-
-_LOADED_SECONDS, _CACHED_SECONDS, _COMPILED_SECONDS = 0.0, 0.5, 10.0
+from nnx.backends.uninterrupted import uninterrupted
 
 
 @cache
@@ -34,26 +33,29 @@ def why_unusable() -> str | None:
     return None
 
 
-def count_workers() -> int:
-    """Return how many threads a program may use: the cores, or fewer where BLAS was given fewer."""
-    blas = find_blas()
-    return max(1, min(usable_cores(), blas.get_threads() if blas is not None else 1))
-
-
-def seconds_to_load() -> float:
-    """Return about how long the first program of this process has to wait for Numba.
-
-    It compiles once for each version and machine, and keeps the result in its cache.
-    """
-    if "nnx.backends.engine.workers" in sys.modules:
-        return _LOADED_SECONDS
-    return _CACHED_SECONDS if _has_compiled_before() else _COMPILED_SECONDS
-
-
 @cache
-def _has_compiled_before() -> bool:
-    """Whether Numba's cache holds a program's code; looked up once, it is asked for often."""
-    return any((Path(__file__).parent / "__pycache__").glob("interpreter.run-*.nbi"))
+def why_not_loaded() -> str | None:
+    """Load Numba and what it compiles; return what keeps it from being loaded, or None."""
+    try:
+        with uninterrupted():
+            importlib.import_module("nnx.backends.engine.workers")
+    except Exception as error:  # such as a Numba that does not know this NumPy
+        return f"Numba cannot be loaded: {error}"
+    return None
+
+
+def count_workers() -> int:
+    """Return how many threads a program may use: the cores, or fewer where BLAS was given fewer.
+
+    Not what other threads leave to it at the moment: sums depend on the number of workers.
+    """
+    blas = find_blas()
+    return max(1, min(usable_cores(), blas.own_threads() if blas is not None else 1))
+
+
+def always_wanted() -> bool:
+    """Return whether the environment asks for compiled code in short runs too."""
+    return os.environ.get("NNX_COMPILE", "").strip() == "1"
 
 
 def forget_stale_code() -> None:

@@ -37,6 +37,7 @@ _MKL_SEQUENTIAL = 1  # MKL_THREADING_SEQUENTIAL of mkl_service.h
 NUMPY, SCIPY_LBFGS = "numpy._core._multiarray_umath", "scipy.optimize._lbfgsb"
 
 _lock = threading.Lock()
+_inside = threading.local()  # depth: blocks of `single_thread` that this thread is in
 # For each BLAS, by the address of its sgemm: an entry for each user of `Blas.single_thread`, the
 # first of which is the number of threads before.
 _held: dict[int, list[int]] = {}
@@ -72,6 +73,17 @@ class Blas(NamedTuple):
         held = _held.setdefault(self.gemm["float32"], [])
         return SingleThread(held, self.set_threads, self.get_threads)
 
+    def own_threads(self) -> int:
+        """Return how many threads products have, whatever other threads hold at the moment.
+
+        One inside a block of `single_thread` of this thread.
+        """
+        if getattr(_inside, "depth", 0):
+            return 1
+        with _lock:
+            held = _held.get(self.gemm["float32"])
+            return held[0] if held else self.get_threads()
+
 
 class SingleThread(NamedTuple):
     """The block of `Blas.single_thread`; it can be entered again and again, by several threads.
@@ -85,6 +97,7 @@ class SingleThread(NamedTuple):
     get_threads: Callable[[], int]
 
     def __enter__(self) -> None:
+        _inside.depth = getattr(_inside, "depth", 0) + 1
         with _lock:
             before = 1 if self.held else self.get_threads()
             if before > 1:
@@ -92,6 +105,7 @@ class SingleThread(NamedTuple):
             self.held.append(before)
 
     def __exit__(self, *_: object) -> None:
+        _inside.depth -= 1
         with _lock:
             # From the end: the entry that is not 1 is the first, and goes last.
             before = self.held.pop()

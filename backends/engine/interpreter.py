@@ -25,22 +25,16 @@ of constants; `weights_offset` is negative where the examples have no weights.
 
 from __future__ import annotations
 
-from numba import njit
-
 from nnx.backends.engine import kernels
 from nnx.backends.engine.exponential import inner
 from nnx.backends.engine.lowlevel import (
-    atomic_add,
-    atomic_load,
     cast,
     floats,
     flush_subnormals,
     gemm_narrow,
     gemm_wide,
-    give_way,
     integers,
     nanoseconds,
-    pause,
     restore_subnormals,
 )
 
@@ -49,21 +43,6 @@ WIDTH = 20
 X, Y, WEIGHTS, SOURCE_X, SOURCE_Y, INDEX, FIXED = range(7)  # slots; FIXED holds zero
 SLOTS = 7
 SCALAR_ZERO, SCALAR_ONE, SCALAR_MEAN, SCALAR_DESCEND = range(4)
-
-
-_SPINS = 5_000  # about 0.1 ms: longer than any worker is late while each has a core
-
-
-@inner()
-def wait(counter, target, give_way_address):
-    """Arrive at a barrier and wait until `target` arrivals have been counted."""
-    atomic_add(counter, 1)
-    spins = 0
-    while atomic_load(counter) < target:
-        pause()
-        spins += 1
-        if spins > _SPINS:  # the other worker may be waiting for this core
-            give_way(give_way_address)
 
 
 @inner()
@@ -95,112 +74,132 @@ def _loss(c, pointers, constants, mean, size, one):
     )
 
 
-# Where a job's numbers stand; `run` says what they are.
+# Where a job's numbers stand; `begin` says what they are. The last three tell how far it has come.
 (
-    SIZE, CODE, INSTRUCTIONS, POINTERS, STRIDES, SCALARS, CONSTANTS, RULE, RATES,
-    STEPS, T, SEED, GEMM_ADDRESS, WIDE, COUNTER, WORKERS, CLOCK, GIVE_WAY, TIMES,
-    TOTALS, BASES, FIRST, SHARES, JOB_WIDTH,
+    SIZE, CODE, INSTRUCTIONS, POINTERS, STRIDES, SCALARS, CONSTANTS, RULE, RATES, STEPS, T, SEED,
+    GEMM_ADDRESS, WIDE, CLOCK, TIMES, TOTALS, BASES, FIRST, SHARES, STEP, AT, SINCE, JOB_WIDTH,
 ) = range(24)  # fmt: skip
+# Of a job's totals: of all steps, and of the step under way.
+LOSSES, PENALTIES, STEP_LOSSES, STEP_PENALTIES, TOTALS_WIDTH = range(5)
 
 
 @inner()
-def _step(job, pointers, scalars, constants, rule, rate, share, t, arrived, one):
-    """Run one worker's instructions once; return its part of the summed losses, the penalty, and
-    the arrivals at the barrier so far."""
-    losses, penalty = 0.0, 0.0
-    size, times = job[SIZE], integers(job[TIMES])
-    timed = job[TIMES] != 0
-    before = nanoseconds(job[CLOCK]) if timed else 0
-    mean = scalars[SCALAR_MEAN]
-    for i in range(job[INSTRUCTIONS]):
-        c = integers(job[CODE] + i * WIDTH * 8)
-        kind = c[0]
-        if kind == GEMM:
-            _gemm(c, pointers, scalars, job[GEMM_ADDRESS], job[WIDE])
-        elif kind == TAIL:
-            kernels.tail(
-                c[2], c[3], c[4], c[5], c[6], c[7], c[8] != 0, c[9],
-                cast(constants[c[10]], one), size, one,
-            )  # fmt: skip
-        elif kind == BACK:
-            kernels.back(
-                c[2], c[3], c[4], c[5], c[6], c[7], c[8], c[9] != 0, mean, c[10],
-                cast(constants[c[11]], one), cast(constants[c[12]], one), size, one,
-            )  # fmt: skip
-        elif kind == DROP:
-            key = kernels.make_key(job[SEED], t, c[10])
-            kernels.drop(
-                c[2], c[3], c[4], c[5], job[FIRST] + c[6], c[7], c[8], c[9] != 0, key, c[11],
-                cast(constants[c[12]], one), size, one,
-            )  # fmt: skip
-        elif kind == LOSS:
-            losses += _loss(c, pointers, constants, mean, size, one)
-        elif kind == ZERO:
-            kernels.fill_zero(c[2], c[3], one)
-        elif kind == ADD:
-            kernels.add(c[2], c[3], c[4], one)
-        elif kind == PENALISE:
-            l2, l1 = cast(share * rule[5], one), cast(share * rule[6], one)
-            penalty += kernels.penalise(floats(c[2], one), floats(c[3], one), c[4], l2, l1)
-        elif kind == UPDATE:
-            kernels.update(
-                int(rule[0]), c[2], c[3], c[4], c[5], c[6], rate,
-                rule[1], rule[2], rule[3], rule[4], t, one,
-            )  # fmt: skip
-        elif kind == GATHER:
-            kernels.gather(pointers[c[2]], pointers[c[3]] + c[4], c[5], c[6], c[7])
-        elif kind == BARRIER:
-            arrived += job[WORKERS]
-            wait(job[COUNTER], arrived, job[GIVE_WAY])
-        elif kind == OUTPUT:
-            kernels.output(
-                c[2], c[3], c[4], pointers[Y] + c[5], c[6], cast(constants[c[7]], one), size, one
-            )
-        if timed:
-            now = nanoseconds(job[CLOCK])
-            times[c[1]] += now - before
-            before = now
-    return losses, penalty, arrived
+def _compute(job, c, kind, pointers, scalars, constants, rule, t, one):
+    """Run one instruction that adds nothing to the cost."""
+    size = job[SIZE]
+    if kind == GEMM:
+        _gemm(c, pointers, scalars, job[GEMM_ADDRESS], job[WIDE])
+    elif kind == TAIL:
+        kernels.tail(
+            c[2], c[3], c[4], c[5], c[6], c[7], c[8] != 0, c[9],
+            cast(constants[c[10]], one), size, one,
+        )  # fmt: skip
+    elif kind == BACK:
+        kernels.back(
+            c[2], c[3], c[4], c[5], c[6], c[7], c[8], c[9] != 0, scalars[SCALAR_MEAN], c[10],
+            cast(constants[c[11]], one), cast(constants[c[12]], one), size, one,
+        )  # fmt: skip
+    elif kind == DROP:
+        key = kernels.make_key(job[SEED], t, c[10])
+        kernels.drop(
+            c[2], c[3], c[4], c[5], job[FIRST] + c[6], c[7], c[8], c[9] != 0, key, c[11],
+            cast(constants[c[12]], one), size, one,
+        )  # fmt: skip
+    elif kind == ZERO:
+        kernels.fill_zero(c[2], c[3], one)
+    elif kind == ADD:
+        kernels.add(c[2], c[3], c[4], one)
+    elif kind == UPDATE:
+        kernels.update(
+            int(rule[0]), c[2], c[3], c[4], c[5], c[6], floats(job[RATES], 1.0)[job[STEP]],
+            rule[1], rule[2], rule[3], rule[4], t, one,
+        )  # fmt: skip
+    elif kind == GATHER:
+        kernels.gather(pointers[c[2]], pointers[c[3]] + c[4], c[5], c[6], c[7])
+    elif kind == OUTPUT:
+        kernels.output(
+            c[2], c[3], c[4], pointers[Y] + c[5], c[6], cast(constants[c[7]], one), size, one
+        )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def run(address, one):
-    """Run the job at this address: its instructions, once for each of its learning rates.
+@inner()
+def begin(address, one):
+    """Bring the job at this address to its beginning.
 
     A job holds addresses of: `code`, int64 (instructions, WIDTH); `bases`, `strides` and
     `pointers`, int64 (SLOTS,), the slots for the first batch, bytes to those of the next, and room
-    for those of the current one;
-    `scalars`, dtype (4,), with 1/m at SCALAR_MEAN; `constants`, float64; `rule`, float64 (7,), the
-    update rule's number, its constants c0 ... c3, and the penalties l2/m and l1/m; `rates`, float64
-    (steps,); `shares`, float64 (steps,), or 0, factors of the penalties; `counter`, an int64 that
-    is zero; `times`, int64 (operations,), or 0, to which nanoseconds are added; and `totals`,
-    float64 (2,), which receives the summed losses and the summed penalties; and `t`, an int64, the
-    number of the first step, from 1. size is the bytes of a number; first the position in its batch
-    of the first example, which dropout counts from.
+    for those of the current one; `scalars`, dtype (4,), with 1/m at SCALAR_MEAN; `constants`,
+    float64; `rule`, float64 (7,), the update rule's number, its constants c0 ... c3, and the
+    penalties l2/m and l1/m; `rates`, float64 (steps,); `shares`, float64 (steps,), or 0, factors of
+    the penalties; `times`, int64 (operations,), or 0, to which nanoseconds are added; `totals`,
+    float64 (TOTALS_WIDTH,), which receives the summed losses and the summed penalties; and `t`, an
+    int64, the number of the first step, from 1. size is the bytes of a number; first the position
+    in its batch of the first example, which dropout counts from.
+    """
+    job = integers(address)
+    pointers, bases, scalars = (
+        integers(job[POINTERS]),
+        integers(job[BASES]),
+        floats(job[SCALARS], one),
+    )
+    totals = floats(job[TOTALS], 1.0)
+    for k in range(SLOTS):
+        pointers[k] = bases[k]
+    for k in range(TOTALS_WIDTH):
+        totals[k] = 0.0
+    scalars[SCALAR_ZERO], scalars[SCALAR_ONE] = cast(0, one), one
+    job[STEP], job[AT] = 0, 0
+    job[SINCE] = nanoseconds(job[CLOCK]) if job[TIMES] != 0 else 0
+
+
+@inner()
+def run_phase(address, one):
+    """Run the job at this address up to its next barrier, or to its end; any thread may.
+
+    Its instructions are run once for each of its learning rates. All jobs of a program have the
+    same barriers, and so the same phases: who runs which is up to `workers`.
     """
     job = integers(address)
     before = flush_subnormals()
-    scalars = floats(job[SCALARS], one)
+    scalars, totals = floats(job[SCALARS], one), floats(job[TOTALS], 1.0)
     pointers, strides = integers(job[POINTERS]), integers(job[STRIDES])
-    bases, t = integers(job[BASES]), integers(job[T])[0]
-    for k in range(SLOTS):
-        pointers[k] = bases[k]
     constants, rule = floats(job[CONSTANTS], 1.0), floats(job[RULE], 1.0)
-    rates, totals = floats(job[RATES], 1.0), floats(job[TOTALS], 1.0)
-    shares, shared = floats(job[SHARES], 1.0), job[SHARES] != 0
-    arrived = 0
-    losses, penalties = 0.0, 0.0
-    scalars[SCALAR_ZERO], scalars[SCALAR_ONE] = cast(0, one), one
-    for number in range(job[STEPS]):
-        rate = rates[number]
-        scalars[SCALAR_DESCEND] = cast(-rate, one) * scalars[SCALAR_MEAN]
-        share = shares[number] if shared else 1.0
-        loss, penalty, arrived = _step(
-            job, pointers, scalars, constants, rule, rate, share, t + number, arrived, one
-        )
-        losses += loss
-        penalties += penalty
+    rates, shares, times = floats(job[RATES], 1.0), floats(job[SHARES], 1.0), integers(job[TIMES])
+    timed, mean, size = job[TIMES] != 0, scalars[SCALAR_MEAN], job[SIZE]
+    losses, penalties = totals[STEP_LOSSES], totals[STEP_PENALTIES]
+    at, met = job[AT], False
+    while job[STEP] < job[STEPS]:
+        step = job[STEP]
+        t = integers(job[T])[0] + step
+        scalars[SCALAR_DESCEND] = cast(-rates[step], one) * mean
+        while at < job[INSTRUCTIONS]:
+            c = integers(job[CODE] + at * WIDTH * 8)
+            kind = c[0]
+            at += 1
+            if kind == LOSS:
+                losses += _loss(c, pointers, constants, mean, size, one)
+            elif kind == PENALISE:
+                share = shares[step] if job[SHARES] != 0 else 1.0
+                l2, l1 = cast(share * rule[5], one), cast(share * rule[6], one)
+                penalties += kernels.penalise(floats(c[2], one), floats(c[3], one), c[4], l2, l1)
+            elif kind == BARRIER:
+                met = True
+            else:
+                _compute(job, c, kind, pointers, scalars, constants, rule, t, one)
+            if timed:  # what is waited for at a barrier counts with what follows it
+                now = nanoseconds(job[CLOCK])
+                times[c[1]] += now - job[SINCE]
+                job[SINCE] = now
+            if met:
+                break
+        if met:
+            break
+        totals[LOSSES] += losses
+        totals[PENALTIES] += penalties
+        losses, penalties = 0.0, 0.0
         for k in range(SLOTS):
             pointers[k] += strides[k]
-    totals[0], totals[1] = losses, penalties
+        job[STEP], at = step + 1, 0
+    job[AT] = at
+    totals[STEP_LOSSES], totals[STEP_PENALTIES] = losses, penalties
     restore_subnormals(before)

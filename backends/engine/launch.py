@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy as np
 
 from nnx.backends.engine import interpreter as op
 from nnx.backends.engine.blas import find_blas
-from nnx.backends.engine.lowlevel import CLOCK_ADDRESS, YIELD_ADDRESS
+from nnx.backends.engine.lowlevel import CLOCK_ADDRESS
 from nnx.backends.engine.workers import get_workers
+from nnx.backends.errors import DeviceError
 
 Array = Any
+_RUNS = "runs"
 
 
 class Launch:
@@ -54,7 +57,9 @@ class Launch:
         self._single_thread = blas.single_thread()
         kind, count = np.dtype(dtype), len(codes)
         self._codes = list(codes)
-        self._independent = not any((code[:, 0] == op.BARRIER).any() for code in codes)
+        barriers = {int((code[:, 0] == op.BARRIER).sum()) for code in codes}
+        assert len(barriers) == 1, "all jobs meet at the same barriers"
+        (self._barriers,) = barriers
         self._constants, self._rule = np.array(constants), np.array(rule, dtype=np.float64)
         self._scalars = [np.array([0, 1, 1 / m, 0], kind) for _ in codes]
         self._pointers = np.zeros((count, op.SLOTS), np.int64)
@@ -65,8 +70,8 @@ class Launch:
             self._strides[[op.WEIGHTS, op.INDEX]] = weight, 8 * m
         else:
             self._strides[[op.X, op.Y, op.WEIGHTS]] = x, y, weight
-        self._counter, self._t = np.zeros(1, np.int64), np.zeros(1, np.int64)
-        self._totals = np.zeros((count, 2))
+        self._t = np.zeros(1, np.int64)
+        self._totals = np.zeros((count, op.TOTALS_WIDTH))
         self._jobs = np.zeros((count, op.JOB_WIDTH), np.int64)
         for worker, job in enumerate(self._jobs):
             job[op.SIZE], job[op.SEED] = kind.itemsize, _signed(seed)
@@ -76,10 +81,9 @@ class Launch:
             job[op.SCALARS] = address(self._scalars[worker])
             job[op.CONSTANTS], job[op.RULE] = address(self._constants), address(self._rule)
             job[op.GEMM_ADDRESS], job[op.WIDE] = blas.gemm[dtype], blas.wide
-            job[op.COUNTER], job[op.WORKERS] = address(self._counter), count
-            job[op.CLOCK], job[op.GIVE_WAY] = CLOCK_ADDRESS, YIELD_ADDRESS
+            job[op.CLOCK] = CLOCK_ADDRESS
             job[op.TOTALS] = address(self._totals[worker])
-        self._addresses = [address(job) for job in self._jobs]
+        self._addresses = np.array([address(job) for job in self._jobs])
         # What the job's addresses belong to: held, so that nobody resizes it, and not looked up
         # again while it stays the same, since finding an address takes as long as a small step.
         self._data: tuple[Array | None, ...] = (None,) * 4
@@ -87,6 +91,7 @@ class Launch:
         self._times: Array | None = None
         self._shares: Array | None = None
         self._first = 0
+        self._user: dict[str, int] = {}  # the thread that runs it
 
     def __call__(
         self,
@@ -120,6 +125,33 @@ class Launch:
         shares : float64 array (steps,), optional
             Factors of the penalties, one for each step.
         """
+        if self._workers.orphaned:
+            self._workers, self._user = get_workers(len(self._codes), self._dtype), {}
+        me = threading.get_ident()
+        # A single operation of Python, so that of two threads one is told.
+        if self._user.setdefault(_RUNS, me) != me:
+            raise DeviceError(
+                "a training step is used by two threads at once, and what it computes in is its "
+                "own: give each thread a TrainingStep, or a network, of its own"
+            )
+        try:
+            return self._run(X, Y, weights, order, rates, t, times, first, shares)
+        finally:
+            self._user.pop(_RUNS, None)
+
+    def _run(
+        self,
+        X: Array,
+        Y: Array,
+        weights: Array | None,
+        order: Array | None,
+        rates: Array,
+        t: int,
+        times: Array | None,
+        first: int,
+        shares: Array | None,
+    ) -> tuple[float, float]:
+        """`__call__`, when no other thread runs this program."""
         x, y, w, positions = self._data
         if X is not x or Y is not y or weights is not w or order is not positions:
             self._point_to(X, Y, weights, order)
@@ -135,13 +167,11 @@ class Launch:
         if shares is not self._shares:
             self._shares = shares
             self._jobs[:, op.SHARES] = 0 if shares is None else address(shares)
-        self._counter[0], self._t[0] = 0, t
-        if self._workers.orphaned:
-            self._workers = get_workers(len(self._codes), self._dtype)
+        self._t[0] = t
         with self._single_thread:
-            self._workers.run(self._addresses, self._independent)
+            self._workers.run(self._addresses, 1 + self._barriers * rates.size)
         totals = self._totals.tolist()
-        return sum(losses for losses, _ in totals), sum(penalties for _, penalties in totals)
+        return sum(part[op.LOSSES] for part in totals), sum(part[op.PENALTIES] for part in totals)
 
     def _point_to(self, X: Array, Y: Array, weights: Array | None, order: Array | None) -> None:
         bases = self._bases

@@ -23,7 +23,6 @@ _X86 = platform.machine() in ("x86_64", "AMD64")
 _FLUSH = 0x8040  # MXCSR: flush to zero, and take subnormal operands as zero
 ROW_MAJOR, KEEP, TRANSPOSE = 101, 111, 112  # cblas's enumerations
 CLOCK_ADDRESS = ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value or 0
-YIELD_ADDRESS = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
 _CLOCK_MONOTONIC = 6 if platform.system() == "Darwin" else 1
 
 
@@ -141,14 +140,27 @@ def atomic_add(typing: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
-def atomic_exchange(typing: Any, address: Any, value: Any) -> Any:
-    """Write the int64 at an address; return what it was."""
+def atomic_replace(typing: Any, address: Any, old: Any, new: Any) -> Any:
+    """Write the int64 at an address if it is `old`; return whether it was."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer = builder.inttoptr(arguments[0], _I64.as_pointer())
-        return builder.atomic_rmw("xchg", pointer, arguments[1], "seq_cst")
+        found = builder.cmpxchg(pointer, arguments[1], arguments[2], "seq_cst", "seq_cst")
+        return builder.extract_value(found, 1)
 
-    return types.int64(types.int64, types.int64), generate
+    return types.boolean(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def atomic_store(typing: Any, address: Any, value: Any) -> Any:
+    """Write the int64 at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], _I64.as_pointer())
+        builder.store_atomic(arguments[1], pointer, "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
 
 
 @intrinsic
@@ -192,15 +204,27 @@ def nanoseconds(typing: Any, clock_address: Any) -> Any:
 
 
 @intrinsic
-def give_way(typing: Any, yield_address: Any) -> Any:
-    """Let another thread have the core, through the C library's sched_yield at that address."""
+def call_1(typing: Any, address: Any, a: Any) -> Any:
+    """Call the C function at an address with one pointer; return its int."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(_I32, [])
-        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), [])
-        return context.get_dummy_value()
+        kind = ir.FunctionType(_I32, [_I64])
+        function = builder.inttoptr(arguments[0], kind.as_pointer())
+        return builder.call(function, arguments[1:])
 
-    return types.void(types.int64), generate
+    return types.int32(types.int64, types.int64), generate
+
+
+@intrinsic
+def call_2(typing: Any, address: Any, a: Any, b: Any) -> Any:
+    """Call the C function at an address with two pointers; return its int."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(_I32, [_I64, _I64])
+        function = builder.inttoptr(arguments[0], kind.as_pointer())
+        return builder.call(function, arguments[1:])
+
+    return types.int32(types.int64, types.int64, types.int64), generate
 
 
 def _built_in(builder: Any, kind: Any, name: str) -> Any:

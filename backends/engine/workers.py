@@ -1,97 +1,95 @@
 """The threads that run programs: the caller is worker 0, the others wait for the next program.
 
-A waiting worker spins for a short while inside compiled code, so that a program that follows at
-once finds it awake and neither of them needs Python's lock; after that it sleeps.
+A program is a job for each worker; barriers cut the jobs into phases, and a phase begins when all
+jobs have ended the one before. Whoever runs a phase of a job claims it first: its own worker where
+that is there, otherwise any worker that has nothing left to do. So one that has lost its core to
+another process, or that still sleeps, holds nobody up; and what is computed does not depend on who
+computes it.
 
-Whoever runs a worker's job claims it first. Where no job waits for another, the caller also runs
-those that have not begun when it has ended its own: a worker without a core holds nobody up.
+A worker that waits spins for a short while, so that a program that follows at once finds it awake;
+after that it sleeps. A run is one call of compiled code, from waking the others to the end of the
+last phase: nothing that interrupts Python (Ctrl-C) can come in between. Where another thread's
+program has the workers, the caller runs all jobs itself and waits for nobody.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from nnx.backends.engine.exponential import inner
-from nnx.backends.engine.interpreter import run
+from nnx.backends.engine.interpreter import begin, run_phase
 from nnx.backends.engine.lowlevel import (
     atomic_add,
-    atomic_exchange,
     atomic_load,
+    atomic_replace,
+    atomic_store,
     integers,
-    pause,
 )
+from nnx.backends.engine.waiting import SPINS, Gate, try_lock, unlock, wait_until, wake
 
-_SPINS = 20_000  # about half a millisecond
+_IDLE_SPINS = 4 * SPINS  # about half a millisecond
 _LINE = 128  # bytes between numbers that several threads write: no two in one cache line
-_ASLEEP, _SEEN, _JOB, _CLAIMED = range(4)  # where a worker's numbers stand
+# Where a pool's numbers stand, each in a line of its own: runs begun, phases ended (of all jobs, in
+# all runs), phases of the runs so far with the one under way, the gates; then for each worker how
+# many phases of its jobs have been claimed, and the job of the run under way.
+_STARTED, _ENDED, _LAST, _GATES, _OWN = range(5)
+_CLAIMED, _JOB = range(2)
+_DOOR, _MEETING, _TURN = range(3)  # gates: of idle workers, of phases, of runs
 
 
 @inner()
-def _claim(own):
-    """Whether the job of the worker with these numbers is now this thread's alone to run."""
-    return atomic_exchange(own + 8 * _CLAIMED, 1) == 0
+def _take_part(pool, worker, phase, count, one):
+    """Run phases as long as there are any, from this one on."""
+    meeting = integers(pool + _GATES * _LINE)[_MEETING]
+    while phase < atomic_load(pool + _LAST * _LINE):
+        for step in range(count):
+            own = pool + (_OWN + (worker + step) % count) * _LINE
+            # Looked at before it is written to: mostly its worker has it already.
+            if atomic_load(own) == phase and atomic_replace(own, phase, phase + 1):
+                run_phase(integers(own)[_JOB], one)
+                if atomic_add(pool + _ENDED * _LINE, 1) + 1 == (phase + 1) * count:
+                    wake(meeting)
+        wait_until(pool + _ENDED * _LINE, (phase + 1) * count, meeting, SPINS)
+        phase += 1
 
 
 @njit(nogil=True, cache=True)
-def _serve(started, done, own, one):
-    """Run job after job; return when none has come for a while, to wait at the door."""
+def _serve(pool, worker, count, one):
+    """Take part in one run after another, for ever."""
+    door, seen = integers(pool + _GATES * _LINE)[_DOOR], 0
     while True:
-        fresh = False
-        for _ in range(_SPINS):
-            fresh = atomic_load(started) != integers(own)[_SEEN]
-            if fresh:
-                break
-            pause()
-        if not fresh:
-            atomic_exchange(own + 8 * _ASLEEP, 1)
-            # A job may have come just before. Whoever takes the flag back decides: if it is this
-            # worker it goes on, otherwise the caller is about to open its door.
-            if atomic_load(started) == integers(own)[_SEEN] or not atomic_exchange(
-                own + 8 * _ASLEEP, 0
-            ):
-                return
-        integers(own)[_SEEN] += 1
-        # A worker that is late may claim the next job before `started` counts it: the job is
-        # complete by then. When the count comes, the worker finds its job claimed, and goes on.
-        if _claim(own):
-            run(integers(own)[_JOB], one)
-            atomic_add(done, 1)
+        wait_until(pool + _STARTED * _LINE, seen + 1, door, _IDLE_SPINS)
+        seen = atomic_load(pool + _STARTED * _LINE)
+        # A late worker looks at the phase that all have reached, which may be of a later run.
+        _take_part(pool, worker, atomic_load(pool + _ENDED * _LINE) // count, count, one)
 
 
 @njit(nogil=True, cache=True)
-def _lead(job, done, own, others, claims, one):
-    """Run the caller's job, and wait until the others have ended theirs.
-
-    own : address of worker 1's numbers; claims : whether to run what no worker has begun.
-    """
-    run(job, one)
-    left = others
-    if claims:
-        for other in range(others):
-            if _claim(own + other * _LINE):
-                run(integers(own + other * _LINE)[_JOB], one)
-                left -= 1
-    while atomic_load(done) < left:
-        pause()
-
-
-@njit(cache=True)
-def _start(started, done, own, others):
-    """Let the jobs be claimed, then wake who spins; they must be written before."""
-    atomic_exchange(done, 0)
-    for other in range(others):
-        atomic_exchange(own + other * _LINE + 8 * _CLAIMED, 0)
-    atomic_add(started, 1)
-
-
-@njit(cache=True)
-def _exchange(address, value):
-    return atomic_exchange(address, value)
+def _run(pool, jobs, phases, count, one):
+    """Run the jobs, whose addresses lie at `jobs`; return when all have ended."""
+    job = integers(jobs)
+    for worker in range(count):
+        begin(job[worker], one)
+    turn = 0 if pool == 0 else integers(pool + _GATES * _LINE)[_TURN]
+    if pool == 0 or not try_lock(turn):
+        for _ in range(phases):
+            for worker in range(count):
+                run_phase(job[worker], one)
+        return
+    for worker in range(count):
+        integers(pool + (_OWN + worker) * _LINE)[_JOB] = job[worker]
+    first = integers(pool + _LAST * _LINE)[0]
+    # From here on a phase can be claimed: all that it needs has been written.
+    atomic_store(pool + _LAST * _LINE, first + phases)
+    atomic_add(pool + _STARTED * _LINE, 1)
+    wake(integers(pool + _GATES * _LINE)[_DOOR])
+    _take_part(pool, 0, first, count, one)
+    unlock(turn)
 
 
 class Workers:
@@ -106,53 +104,46 @@ class Workers:
 
     def __init__(self, count: int, dtype: str) -> None:
         self.count, self._one, self.orphaned = count, np.dtype(dtype).type(1), False
-        words = np.zeros((2 + count, _LINE // 8), np.int64)
-        words[2:, _CLAIMED] = 1  # nobody has a job yet
-        self._started, self._done = words[0].ctypes.data, words[1].ctypes.data
-        self._own = words[2:]
-        self._own_addresses = [row.ctypes.data for row in self._own]
-        self._doors = [threading.Semaphore(0) for _ in range(count)]
-        self._lock = threading.Lock()
+        self._gates = [Gate() for _ in range(3)]
+        self._words = np.zeros((_OWN + count, _LINE // 8), np.int64)
+        self._words[_GATES, :3] = [gate.address for gate in self._gates]
+        self._pool = self._words.ctypes.data if count > 1 else 0
         for worker in range(1, count):
             threading.Thread(
-                target=self._work, args=(worker,), name=f"nnx-worker-{worker}", daemon=True
+                target=self._serve, args=(worker,), name=f"nnx-worker-{worker}", daemon=True
             ).start()
 
-    def run(self, jobs: Sequence[int], independent: bool) -> None:
-        """Run the jobs at these addresses, one for each worker; return when all have ended.
+    def _serve(self, worker: int) -> None:
+        # A method, so that the thread keeps the memory that it looks at.
+        _serve(self._pool, worker, self.count, self._one)
 
-        independent : whether no job waits for another.
+    def run(self, jobs: Any, phases: int) -> None:
+        """Run jobs of so many phases, one for each worker; return when all have ended.
+
+        jobs : int64 array (count,)
+            Their addresses.
         """
-        if len(jobs) == 1:
-            run(jobs[0], self._one)
-            return
-        others, first = self.count - 1, self._own_addresses[1]
-        with self._lock:
-            for worker in range(1, self.count):
-                self._own[worker, _JOB] = jobs[worker]
-            _start(self._started, self._done, first, others)
-            for worker in range(1, self.count):
-                if self._own[worker, _ASLEEP] and _exchange(self._own_addresses[worker], 0):
-                    self._doors[worker].release()
-            _lead(jobs[0], self._done, first, others, independent, self._one)
-
-    def _work(self, worker: int) -> None:
-        while True:
-            _serve(self._started, self._done, self._own_addresses[worker], self._one)
-            self._doors[worker].acquire()
+        _run(self._pool, jobs.ctypes.data, phases, self.count, self._one)
 
 
 _pools: dict[tuple[int, str], Workers] = {}
+_making = threading.Lock()
 
 
 def get_workers(count: int, dtype: str) -> Workers:
     """Return the workers of this process, made at the first call."""
-    if (count, dtype) not in _pools:
-        _pools[count, dtype] = Workers(count, dtype)
-    return _pools[count, dtype]
+    pool = _pools.get((count, dtype))
+    if pool is None:
+        with _making:
+            pool = _pools.get((count, dtype))
+            if pool is None:
+                pool = _pools[count, dtype] = Workers(count, dtype)
+    return pool
 
 
 def _forget_pools() -> None:
+    global _making
+    _making = threading.Lock()  # another thread of the parent may have held it
     for pool in _pools.values():
         pool.orphaned = True
     _pools.clear()

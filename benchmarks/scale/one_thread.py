@@ -1,13 +1,7 @@
-"""Cells that compute in one thread, through the same program whatever ran before them.
-
-The sum of a product depends on how many threads share it, and nnx chooses between NumPy and
-compiled code by what the process has loaded already. Both are settled here, so that a result
-depends on nothing but its cell.
-"""
+"""Cells that compute in one thread: the sum of a product depends on how many threads share it."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -28,15 +22,7 @@ def one_thread() -> Iterator[None]:
             blas = find_blas(module)
             if blas is not None:
                 stack.enter_context(blas.single_thread())
-        _load()
         yield
-
-
-@cache
-def _load() -> None:
-    """Load what nnx foresees the length of a run by: from then on every run may be compiled."""
-    if engine.why_unusable() is None:
-        importlib.import_module("nnx.backends.engine.workers")
 
 
 @cache

@@ -20,14 +20,15 @@ from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from nnx.backends import get_backend
+from nnx.backends.errors import DTypeError
 from nnx.layers import Dense
 from nnx.network import Network
 from nnx.neural_network import settings
 from nnx.neural_network.binding import Binding
-from nnx.neural_network.border import take_in
+from nnx.neural_network.border import computable
 from nnx.neural_network.examples import Examples
 from nnx.neural_network.lbfgs import WholeBatch
-from nnx.neural_network.outputs import outputs_of
+from nnx.neural_network.outputs import fitted, outputs_of
 from nnx.neural_network.plain import is_plain
 from nnx.neural_network.portable import Portable
 from nnx.neural_network.stochastic import Stepper, new_optimizer, train
@@ -35,6 +36,7 @@ from nnx.neural_network.watching import Watcher
 
 Array = Any
 _STOCHASTIC = ("sgd", "adam")
+_VALIDATION = ("X of validation", "y of validation", "sample_weight of validation")
 
 
 class Perceptron(Portable):
@@ -52,7 +54,7 @@ class Perceptron(Portable):
         settings.hidden_activations(self.activation, len(hidden))
         get_backend(self.device)
         first_pass = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
-        X, y = self._validate_input(X, y, incremental, reset=first_pass)
+        X, y = map(computable, self._validate_input(X, y, incremental, reset=first_pass))
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         if y.ndim == 1:
@@ -80,7 +82,7 @@ class Perceptron(Portable):
         """The network that these parameters ask for, made anew where they have changed."""
         g = settings.hidden_activations(self.activation, len(units) - 2)
         # Weights keep their dtype when they are trained on with data of another.
-        dtype = self.coefs_[0].dtype if self.coefs_[0].dtype.char in "fd" else np.dtype("float64")
+        dtype = np.dtype(np.float32 if self.coefs_[0].dtype.char == "f" else np.float64)
         key = (units, g, self.loss, self.out_activation_, self.alpha, self.dropout, str(dtype),
                self.device, self.precision)  # fmt: skip
         binding: Binding | None = self._binding
@@ -196,7 +198,7 @@ class Perceptron(Portable):
         """The user's validation data, checked."""
         if self.validation is None:
             return None
-        X, y, *weights = map(take_in, self.validation)
+        X, y, *weights = self._take_in(**dict(zip(_VALIDATION, self.validation, strict=False)))
         X, y = validate_data(
             self,
             X,
@@ -207,6 +209,7 @@ class Perceptron(Portable):
             dtype=(np.float64, np.float32),
             reset=False,
         )
+        X = computable(X)
         return X, y, _check_sample_weight(weights[0], X) if weights else None
 
     # -- L-BFGS -----------------------------------------------------------------------------------
@@ -214,6 +217,7 @@ class Perceptron(Portable):
     def _fit_with_lbfgs(self: Any, binding: Binding, X: Any, y: Array, sample_weight: Any) -> None:
         examples = Examples(binding.net, X, y, sample_weight)
         batch = WholeBatch(binding, examples, min(self.max_iter, self.max_fun))
+        fitted(self, compiled=batch.compiled is not False)
         packing = batch.packing
         self._coef_indptr, self._intercept_indptr = packing.coef_indptr, packing.intercept_indptr
         watcher = Watcher(self, binding, None, early_stopping=False, epochs=self.max_iter)
@@ -246,4 +250,7 @@ class Perceptron(Portable):
     def _forward_pass_fast(self: Any, X: Any, check_input: bool = True) -> Array:
         if check_input and not is_plain(self, X, getattr(self, "n_features_in_", 0)):
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+            X = computable(X)
+            if X.dtype.kind not in "fiub":
+                raise DTypeError(f"X: wanted real numbers, got an array of dtype {X.dtype}")
         return outputs_of(self, X.dtype)(X)

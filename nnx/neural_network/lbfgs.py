@@ -25,7 +25,7 @@ class WholeBatch:
         self._optimizer = GradientDescent()
         self._state = OptimizerState(self._net, self._optimizer)
         self._gradient = HostVector(self._net, self._state.gradient)
-        self._compiled = worth_compiling(self._net, examples.m, evaluations)
+        self.compiled = worth_compiling(self._net, examples.m, evaluations)
         self._steps: dict[int, TrainingStep] = {}
         self.packing = Packing(self._net.n)
 
@@ -50,7 +50,7 @@ class WholeBatch:
     def _step(self, m: int) -> TrainingStep:
         if m not in self._steps:
             self._steps[m] = TrainingStep(
-                self._net, m, self._optimizer, state=self._state, compiled=self._compiled
+                self._net, m, self._optimizer, state=self._state, compiled=self.compiled
             )
         return self._steps[m]
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from nnx.backends import get_backend
+from nnx.backends.reference.activations import Activation
 from nnx.inference import DenseOutputs
 from nnx.neural_network import settings
 
@@ -16,6 +17,15 @@ Array = Any
 
 # Beside the estimators: a prediction leaves no attribute.
 _kept: WeakKeyDictionary[Any, Outputs] = WeakKeyDictionary()
+# Which estimators were fitted by compiled steps; Numba is there, so all predictions may use it.
+_compiled: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
+def fitted(estimator: Any, *, compiled: bool) -> None:
+    """Take in how an estimator is being fitted, which decides how it predicts."""
+    if _compiled.get(estimator, False) is not compiled:
+        _compiled[estimator] = compiled
+        _kept.pop(estimator, None)
 
 
 def outputs_of(estimator: Any, dtype: Any) -> Outputs:
@@ -51,12 +61,15 @@ class Outputs:
             )
             for W, b, g in zip(estimator.coefs_, estimator.intercepts_, self._g, strict=True)
         ]
-        self._outputs = DenseOutputs(self._backend, layers, self._dtype)
+        compiled = _compiled.get(estimator, False)
+        self._outputs = DenseOutputs(self._backend, layers, self._dtype, compiled=compiled)
         # The rest of the network, for a Z[1] that was computed from sparse rows.
-        self._after_first = DenseOutputs(self._backend, layers[1:], self._dtype)
+        rest = DenseOutputs(self._backend, layers[1:], self._dtype, compiled=compiled)
+        self._after_first = rest
         # What was copied, for another dtype or device, would not follow changes in place.
         self._are_views = isinstance(layers[0][0], np.ndarray) and all(
-            array.dtype.name == self._dtype for array in self._arrays
+            np.may_share_memory(mine, array)
+            for mine, array in zip(_in_order(layers), self._arrays, strict=True)
         )
 
     def serve(self, estimator: Any, dtype: Any) -> bool:
@@ -80,6 +93,11 @@ class Outputs:
         if len(self._g) == 1:
             return A
         return self._backend.to_numpy(self._after_first(A)).T
+
+
+def _in_order(layers: list[tuple[Array, Array, Activation]]) -> list[Array]:
+    """The layers' arrays in the order of `_arrays`."""
+    return [W for W, _, _ in layers] + [b for _, b, _ in layers]
 
 
 def _arrays(estimator: Any) -> list[Array]:

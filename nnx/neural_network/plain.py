@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.preprocessing import LabelBinarizer
 
 Array = Any
+_FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def is_plain(estimator: Any, X: Any, n_features: int | None = None) -> bool:
@@ -21,15 +22,20 @@ def is_plain(estimator: Any, X: Any, n_features: int | None = None) -> bool:
     """
     if (
         type(X) is not np.ndarray
-        or X.dtype.char not in "fd"
+        or X.dtype not in _FLOATS  # in this machine's byte order
+        or not X.flags.aligned
         or X.ndim != 2
         or 0 in X.shape
         or (n_features is not None and X.shape[1] != n_features)
         or hasattr(estimator, "feature_names_in_")
     ):
         return False
-    with np.errstate(over="ignore"):
-        return bool(np.isfinite(np.add.reduce(X, axis=None)))
+    return bool(np.isfinite(_sum(X)))
+
+
+@np.errstate(over="ignore")  # a function is entered sooner than a block
+def _sum(X: Array) -> Any:
+    return np.add.reduce(X, axis=None)
 
 
 def binarize(y: Any, m: int) -> tuple[LabelBinarizer, Array] | None:

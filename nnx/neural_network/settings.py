@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Real
+from operator import index
 from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_class_weight
 
-from nnx.backends.errors import DataError
+from nnx.backends.errors import DataError, DTypeError
 from nnx.backends.reference.activations import ACTIVATIONS, Activation, get_activation
 from nnx.backends.reference.losses import Loss
 from nnx.backends.reference.sklearn_losses import (
@@ -49,9 +50,19 @@ def sizes_of(hidden_layer_sizes: Any) -> list[int]:
     """The units of the hidden layers as a list, checked as scikit-learn does."""
     sizes = hidden_layer_sizes
     sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
-    if np.any(np.array(sizes) <= 0):
+    if any(isinstance(size, Real) and size <= 0 for size in sizes):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-    return sizes
+    return [_whole(f"hidden_layer_sizes[{i}]", size) for i, size in enumerate(sizes)]
+
+
+def _whole(name: str, size: Any) -> int:
+    """The number of units as int; 5.0 is none to scikit-learn, nor is True."""
+    try:
+        if isinstance(size, bool | np.bool):
+            raise TypeError
+        return index(size)
+    except TypeError:
+        raise DTypeError(f"{name} must be a whole number, got {size!r}") from None
 
 
 def hidden_activations(activation: Any, layers: int) -> list[Activation]:

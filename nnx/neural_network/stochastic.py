@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
 from nnx.backends.reference.updates import AdamRule, MomentumRule, UpdateRule
+from nnx.neural_network import outputs
 from nnx.neural_network.binding import Binding, HostVector
 from nnx.neural_network.examples import Examples
 from nnx.neural_network.watching import Watcher
@@ -139,6 +140,7 @@ def train(
     est, optimizer, m = estimator, stepper.optimizer, examples.m
     epochs = 1 if incremental else est.max_iter
     steps, count = stepper.steps(m, batch_size, epochs)
+    outputs.fitted(est, compiled=steps[0].compiled)
     order = np.arange(m)
     try:
         est.n_iter_ = 0

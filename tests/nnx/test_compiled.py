@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nnx
+from nnx.backends import engine
 from nnx.backends.reference.activations import Elementwise
 from nnx.backends.reference.sklearn_losses import (
     ClippedBinaryCrossEntropy,
@@ -15,7 +16,7 @@ from nnx.backends.reference.sklearn_losses import (
     HalfSquaredError,
     PoissonDeviance,
 )
-from nnx.backends.reference.updates import AdamRule
+from nnx.backends.reference.updates import AdamRule, RMSpropRule
 from nnx.compiled import Program
 from nnx.errors import DataError, DTypeError, ShapeError
 from nnx.step import OptimizerState, why_not_compiled, worth_compiling
@@ -122,7 +123,10 @@ def test_compiled_steps_are_the_primitives_steps(data: st.DataObject) -> None:
         for each, compiled in ((net, True), (other, False))
     ]
     assert float(totals[0]) == pytest.approx(float(totals[1]), rel=1e-10)
-    scale = 1e-10 * max(1.0, float(np.abs(other.theta).max()))
+    # Rules that divide by the root of v turn a rounding of 1e-15 in a gradient that is nearly zero
+    # into the rate times 1e-15 / epsilon, 0.02 * 1e-7.
+    divides = isinstance(rule.rule, RMSpropRule | AdamRule)
+    scale = (2e-9 if divides else 1e-10) * max(1.0, float(np.abs(other.theta).max()))
     np.testing.assert_allclose(net.theta, other.theta, rtol=0, atol=scale)
 
 
@@ -255,14 +259,30 @@ def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nnx.backends.engine.why_unusable", lambda: "Numba is not installed")
     net = nnx.MLP([2, 3, 2], device="cpu")
     assert why_not_compiled(net) == "Numba is not installed"
-    assert worth_compiling(net, 10, 10) is None  # loaded already, so nothing to wait for
-    assert worth_compiling(net, 10, 1) is False  # a step takes less time than a program to write
     assert not nnx.TrainingStep(net, 4).compiled
 
 
-def test_a_short_run_does_not_wait_for_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nnx.backends.engine.seconds_to_load", lambda: 0.5)
-    monkeypatch.setattr("nnx.step._foreseen", [0.0])
+def test_a_run_alone_decides_whether_it_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the process did before, so that the same seed gives the same bits."""
     net = nnx.MLP([784, 512, 10], device="cpu")
-    assert worth_compiling(net, 64, 100) is False
-    assert worth_compiling(net, 200, 100_000) is None
+    for _ in range(50):
+        assert worth_compiling(net, 64, 100) is False
+        assert worth_compiling(net, 200, 100_000) is None
+    monkeypatch.setenv("NNX_COMPILE", "1")
+    assert worth_compiling(net, 64, 1) is None
+
+
+def test_a_numba_that_cannot_be_loaded_leaves_the_primitives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(name: str) -> None:
+        raise ImportError("Numba needs NumPy 2.5 or less")
+
+    engine.why_not_loaded.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.import_module", fail)
+        net = nnx.MLP([2, 3, 2], device="cpu")
+        assert why_not_compiled(net) == "Numba cannot be loaded: Numba needs NumPy 2.5 or less"
+        assert not nnx.TrainingStep(net, 4).compiled
+    engine.why_not_loaded.cache_clear()
+    assert nnx.TrainingStep(net, 4).compiled

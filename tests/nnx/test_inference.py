@@ -73,22 +73,32 @@ def test_what_is_not_compiled() -> None:
     assert compiled_outputs(CPU, layers, A_L[:, :10]) is None
 
 
-@pytest.mark.parametrize("loaded", [False, True])
-def test_programs_are_kept(monkeypatch: pytest.MonkeyPatch, loaded: bool) -> None:
-    monkeypatch.setattr("nnx.inference.worth_loading", lambda seconds: loaded)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_programs_are_kept(compiled: bool) -> None:
     net = nnx.MLP([4, 30, 2], device="cpu")
-    outputs, rng = DenseOutputs(CPU, layers_of(net), "float32"), np.random.default_rng(0)
+    outputs = DenseOutputs(CPU, layers_of(net), "float32", compiled=compiled)
+    rng = np.random.default_rng(0)
     for m in (40, 50, 60, 70, 80, 40):
         X = rng.standard_normal((m, 4), np.float32)
         first = outputs(X)
         np.testing.assert_allclose(first, net.forward(X.T)[0], rtol=1e-5, atol=1e-6)
-        # Loaded or not meanwhile, the same examples give the same bits.
-        monkeypatch.setattr("nnx.inference.worth_loading", lambda seconds: not loaded)
+        kept = [id(program) for program in outputs._free.get(m, ())]
+        assert len(kept) == compiled
         np.testing.assert_array_equal(outputs(X), first)
-        monkeypatch.setattr("nnx.inference.worth_loading", lambda seconds: loaded)
+        assert [id(program) for program in outputs._free.get(m, ())] == kept
+        assert len(outputs._free) <= 4
     # What changes in place is seen.
     net.parameters["W1"][...] *= 2
     np.testing.assert_allclose(outputs(X), net.forward(X.T)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_the_examples_alone_decide_whether_a_program_is_wanted() -> None:
+    """However many came before."""
+    net = nnx.MLP([4, 30, 2], device="cpu")
+    outputs = DenseOutputs(CPU, layers_of(net), "float32")
+    for _ in range(100):
+        assert outputs._take(CPU.empty((2, 40)))[1] is None
+        assert outputs._take(CPU.empty((2, 10_000_000)))[1] is not None
 
 
 @pytest.mark.parametrize("m", [1, 7, 511, 513, 1025, 1347])
@@ -98,17 +108,6 @@ def test_blocks_leave_little_over(m: int) -> None:
     launches = -(-m // program.m)
     assert program.m <= m <= launches * program.m
     assert launches * program.m - m < max(4 * launches, program.m if launches > 1 else 0.1 * m + 2)
-
-
-def test_many_calls_are_worth_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nnx.inference.worth_loading", lambda seconds: False)
-    monkeypatch.setattr("nnx.inference._ELEMENTS_PER_SECOND", 1e4)
-    net = nnx.MLP([4, 30, 2], device="cpu")
-    outputs = DenseOutputs(CPU, layers_of(net), "float32")
-    X = np.ones((40, 4), np.float32)
-    made = [outputs._program(X, CPU.empty((2, 40))) is not None for _ in range(8)]
-    assert made == [False] * 4 + [True] * 4  # 40 * 32 elements a call: half a second after four
-    assert outputs._program(X, CPU.empty((2, 40))) is outputs._program(X, CPU.empty((2, 40)))
 
 
 @pytest.mark.parametrize("sizes", [[5, 8, 1], [5, 1, 1], [1, 8, 2]])
@@ -125,10 +124,9 @@ def test_one_unit_in_columns(sizes: list[int]) -> None:
 @pytest.mark.parametrize("at_once", [1, 2000, 1 << 18])
 @pytest.mark.parametrize("m", [40, 3001])
 def test_rows_of_any_order_and_dtype(monkeypatch: pytest.MonkeyPatch, m: int, at_once: int) -> None:
-    monkeypatch.setattr("nnx.inference.worth_loading", lambda seconds: True)
     monkeypatch.setattr("nnx.inference._COPIED_AT_ONCE", at_once)
     net = nnx.MLP([4, 30, 2], device="cpu")
-    outputs = DenseOutputs(CPU, layers_of(net), "float32")
+    outputs = DenseOutputs(CPU, layers_of(net), "float32", compiled=True)
     X = np.random.default_rng(0).standard_normal((m, 4), np.float32)
     wanted = outputs(X)
     np.testing.assert_allclose(wanted, net.forward(X.T)[0], rtol=1e-5, atol=1e-6)

@@ -1,8 +1,8 @@
 """The worker threads: they wake from sleep, survive many programs, and are made anew after fork."""
 
+import ctypes
 import os
 import signal
-import sys
 import threading
 import time
 
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import nnx
-from nnx.backends.engine import count_workers, seconds_to_load, why_unusable
+from nnx.backends.engine import always_wanted, count_workers, why_unusable, workers
 from nnx.backends.engine.blas import find_blas
-from nnx.backends.engine.workers import _ASLEEP
+from nnx.errors import DeviceError
 from nnx.inference import CompiledOutputs
 
 
@@ -63,30 +63,58 @@ def outputs(monkeypatch: pytest.MonkeyPatch) -> tuple[CompiledOutputs, np.ndarra
     return CompiledOutputs(layers, 1000), X, A_L
 
 
+def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pools whose workers never come, as if other processes had all their cores."""
+    monkeypatch.setattr(workers, "_pools", {})
+    monkeypatch.setattr(workers.threading.Thread, "start", lambda self: None)
+
+
 def test_the_caller_runs_what_no_worker_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions, whose jobs wait for nothing, and steps, whose jobs meet; with the same bits."""
     program, X, A_L = outputs(monkeypatch)
-    pool = program._launch._workers
-    assert pool.count == 2
     program(X, A_L)
     wanted = A_L.copy()
-    while not pool._own[1, _ASLEEP]:
-        time.sleep(0.01)
-    time.sleep(0.05)  # its thread is at the door
-    door = pool._doors[1]
-    pool._doors[1] = threading.Semaphore(0)  # another one is opened
-    try:
-        for _ in range(3):
+    step, x, y = shared_step()
+    costs = [float(step(x, y)) for _ in range(20)]
+    with monkeypatch.context() as patch:
+        without_threads(patch)
+        program, X, A_L = outputs(monkeypatch)
+        alone, x, y = shared_step()
+        for _ in range(20):
             A_L[...] = 0
             program(X, A_L)
             np.testing.assert_array_equal(A_L, wanted)
+        assert [float(alone(x, y)) for _ in range(20)] == costs
+    np.testing.assert_array_equal(alone.model.theta, step.model.theta)
+
+
+def test_a_program_that_finds_the_workers_taken_runs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    step, X, Y = shared_step()
+    costs = [float(step(X, Y)) for _ in range(5)]
+    pool = workers.get_workers(2, "float32")
+    mutex = pool._gates[workers._TURN]
+    library = ctypes.CDLL(None)
+    number = np.frombuffer((ctypes.c_int64 * 2).from_address(mutex.address), np.int64)[1]
+    assert library.pthread_mutex_lock(ctypes.c_void_p(int(number))) == 0
+    try:
+        before = pool._words.copy()
+        other, X, Y = shared_step()
+        assert [float(other(X, Y)) for _ in range(5)] == costs
+        np.testing.assert_array_equal(pool._words, before)  # nobody was asked
     finally:
-        pool._doors[1] = door
-        door.release()
-    for pause in [0.0] * 300 + [0.01] * 5 + [0.0] * 50:
-        A_L[...] = 0
-        time.sleep(pause)
-        program(X, A_L)
-        np.testing.assert_array_equal(A_L, wanted)
+        library.pthread_mutex_unlock(ctypes.c_void_p(int(number)))
+    assert [float(shared_step()[0](X, Y)) for _ in range(1)] == costs[:1]
+
+
+def test_a_step_in_two_threads_at_once_is_refused() -> None:
+    step, X, Y = shared_step()
+    step(X, Y)
+    (program,) = step._programs.values()
+    program.launch._user["runs"] = -1  # another thread, in the midst of it
+    with pytest.raises(DeviceError, match=r"two threads at once.*a TrainingStep, or a network"):
+        step(X, Y)
+    program.launch._user.clear()
+    assert np.isfinite(step(X, Y))
 
 
 def test_programs_that_wait_and_that_do_not_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,9 +157,9 @@ def test_the_products_stay_in_one_thread_and_get_the_others_back() -> None:
 def test_what_is_told_about_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     shared_step()
     assert why_unusable() is None
-    assert seconds_to_load() == 0
-    monkeypatch.delitem(sys.modules, "nnx.backends.engine.workers")
-    assert seconds_to_load() > 0
+    assert not always_wanted()
+    monkeypatch.setenv("NNX_COMPILE", "1")
+    assert always_wanted()
     why_unusable.cache_clear()
     monkeypatch.setenv("NNX_COMPILE", "0")
     assert "NNX_COMPILE" in str(why_unusable())
