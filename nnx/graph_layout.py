@@ -128,5 +128,5 @@ def step_bytes(model: Model, m: int, rule: UpdateRule | None = None, *, copied: 
     vector = int(model.theta.size) * np.dtype(model.dtype).itemsize
     slots = len(rule.slots) if rule is not None else 0
     low = int(model.theta.size) * 2 if model.precision in SIXTEEN_BITS else 0
-    library = model.backend.graphs_bytes  # type: ignore[attr-defined]
+    library: int = model.backend.graphs_bytes  # type: ignore[attr-defined]
     return layout.work_bytes + layout.ledger_bytes + (1 + slots) * vector + low + library

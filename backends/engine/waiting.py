@@ -46,8 +46,9 @@ class Gate:
         start = self._memory.ctypes.data
         self.address = start + -start % 128
         mutex, condition = self.address + 128, self.address + 128 + _OBJECT_BYTES // 2
-        numbers = np.frombuffer((ctypes.c_int64 * _NUMBERS).from_address(self.address), np.int64)
-        numbers[:] = (0, mutex, condition, *map(_address_of, _FUNCTIONS))
+        # The numbers as compiled code reads them.
+        numbers = (ctypes.c_int64 * _NUMBERS).from_address(self.address)
+        numbers[:] = [0, mutex, condition, *map(_address_of, _FUNCTIONS)]
         for name, memory in (("mutex", mutex), ("cond", condition)):
             status = getattr(_LIBRARY, f"pthread_{name}_init")(ctypes.c_void_p(memory), None)
             if status:

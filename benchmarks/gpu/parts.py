@@ -6,16 +6,17 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+Tests = dict[str, tuple[str, ...]]
 _SUITE = "tests/accel/test_scikit_learn_suite.py"
 # Tests of what runs on the GPU itself, in processes that run side by side: most of their time goes
 # into Python and compilers, on one core each.
-_GROUND = {
+_GROUND: Tests = {
     "steps": ("tests/nnx/test_graph_step.py",),
     "products": ("tests/backends/cuda/test_products.py",),
     "primitives": ("tests/backends/cuda", "--ignore=tests/backends/cuda/test_products.py"),
     "estimators": ("tests/neural_network/test_gpu.py", "tests/benchmarks/test_probe.py"),
 }
-_REST = {
+_REST: Tests = {
     "backends": ("tests/backends", "--ignore=tests/backends/cuda"),
     "network": ("tests/nnx", "--ignore=tests/nnx/test_graph_step.py"),
     "others": (
@@ -24,7 +25,7 @@ _REST = {
     ),
 }  # fmt: skip
 # Kernels used in all ways, and few enough for a tool that makes each 10 to 100 times slower.
-_SANITIZED = {
+_SANITIZED: Tests = {
     "primitives": ("tests/backends/cuda/test_primitives.py", "-k", "threads_that_loop"),
     "steps": ("tests/nnx/test_graph_step.py", "-k", "float32 or gradients"),
 }
@@ -59,7 +60,7 @@ class Part:
 
     name: str
     seconds: float
-    tests: dict[str, tuple[str, ...]] | None = None
+    tests: Tests | None = None
     command: tuple[str, ...] = ()
     cases: Callable[[], int] = lambda: 1
     tool: str = ""

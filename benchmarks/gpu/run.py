@@ -95,26 +95,25 @@ class Run:
     def _archive(self) -> str:
         return f"{self.call.name}-logs.tar.gz"
 
-    def _note(self, outcome: dict[str, Any]) -> None:
-        """Write down how a part ended, before the next begins."""
+    def _note(self, outcome: dict[str, Any]) -> dict[str, Any]:
+        """Write down how a part ended, before the next begins; return it."""
         self.record["parts"].append(outcome)
         preflight = self.work / "preflight.json"
         if preflight.exists():
             self.record["preflight"] = read_json(preflight).value
         write_json(self.out / f"{self.call.name}.json", self.record)
+        return outcome
 
     def _part(self, part: Part, seconds: float) -> dict[str, Any]:
         found: dict[str, Any] = {"name": part.name, "limit": part.seconds}
         grace = min(_GRACE, _GRACE_SHARE * part.seconds)
         if seconds < 2 * grace:
-            self._note({**found, "outcome": "no time left"})
-            return self.record["parts"][-1]
+            return self._note({**found, "outcome": "no time left"})
         commands = self._commands(part, seconds - grace)
         tool = shutil.which("compute-sanitizer", path=_tools()) if part.tool else None
         if part.tool:
             if tool is None:
-                self._note({**found, "outcome": "compute-sanitizer is not on this machine"})
-                return self.record["parts"][-1]
+                return self._note({**found, "outcome": "compute-sanitizer is not on this machine"})
             commands = {
                 name: [tool, *_SANITIZER, part.tool, *words] for name, words in commands.items()
             }
@@ -197,8 +196,7 @@ def side_by_side(
     running: dict[str, subprocess.Popen[bytes]] = {}
     with contextlib.ExitStack() as stack:
         stack.enter_context(_interruptible())
-        # Whatever happens here, nothing is left running.
-        stack.callback(lambda: [_signal(child, signal.SIGKILL) for child in running.values()])
+        stack.callback(_end, running)  # whatever happens here, nothing is left running
         for name, command in commands.items():
             log = stack.enter_context(logs[name].open("wb"))
             running[name] = subprocess.Popen(
@@ -224,6 +222,11 @@ def _wait(running: Mapping[str, subprocess.Popen[bytes]], end: float) -> list[st
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(max(0.0, end - time.monotonic()))
     return [name for name, child in running.items() if child.poll() is None]
+
+
+def _end(running: Mapping[str, subprocess.Popen[bytes]]) -> None:
+    for child in running.values():
+        _signal(child, signal.SIGKILL)
 
 
 def _signal(child: subprocess.Popen[bytes], number: int) -> None:

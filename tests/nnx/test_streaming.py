@@ -184,7 +184,8 @@ def test_what_does_not_fit_is_streamed_by_itself(monkeypatch: pytest.MonkeyPatch
         x = X if len(histories) < 2 else np.asfortranarray(X, np.float32)
         histories.append(net.fit(x, Y, epochs=1))
     assert [history.chosen["data"] for history in histories] == ["device", "stream", "device"]
-    assert repr(histories[1]).endswith("; batch_size 200; block_size 200; data stream; steps primitives)")
+    told = "; batch_size 200; block_size 200; data stream; steps primitives)"
+    assert repr(histories[1]).endswith(told)
     same_runs(nets[0], nets[1])
     same_runs(nets[0], nets[2])
 
