@@ -11,6 +11,8 @@ import importlib
 import importlib.util
 import os
 import platform
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -38,7 +40,12 @@ def why_not_loaded() -> str | None:
     """Load Numba and what it compiles; return what keeps it from being loaded, or None."""
     try:
         with uninterrupted():
-            importlib.import_module("nnx.backends.engine.workers")
+            workers = importlib.import_module("nnx.backends.engine.workers")
+        if not workers.is_cached():
+            # In a process of its own: code that was just compiled adds up in another order than the
+            # same code from the cache, and the first run of a machine is to give the same bits.
+            code = "from nnx.backends.engine import workers; workers.compile_all()"
+            subprocess.run([sys.executable, "-P", "-c", code], capture_output=True)
     except Exception as error:  # such as a Numba that does not know this NumPy
         return f"Numba cannot be loaded: {error}"
     return None

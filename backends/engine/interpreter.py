@@ -25,6 +25,11 @@ of constants; `weights_offset` is negative where the examples have no weights.
 
 from __future__ import annotations
 
+from functools import cache
+
+import numpy as np
+from numba import cfunc, types
+
 from nnx.backends.engine import kernels
 from nnx.backends.engine.exponential import inner
 from nnx.backends.engine.lowlevel import (
@@ -203,3 +208,29 @@ def run_phase(address, one):
     job[AT] = at
     totals[STEP_LOSSES], totals[STEP_PENALTIES] = losses, penalties
     restore_subnormals(before)
+
+
+_ONE_32, _ONE_64 = np.float32(1), np.float64(1)
+
+
+def _phase_32(address):
+    run_phase(address, _ONE_32)
+
+
+def _phase_64(address):
+    run_phase(address, _ONE_64)
+
+
+@cache
+def _compiled_phase(dtype):
+    function = _phase_32 if dtype == "float32" else _phase_64
+    return cfunc(types.void(types.int64), cache=True, error_model="numpy")(function)
+
+
+def phase_address(dtype):
+    """Return the address of `run_phase` for a dtype.
+
+    All threads call this one: a copy of it in the code of each caller could be compiled to sums in
+    another order, and then it would matter who computes what.
+    """
+    return _compiled_phase(dtype).address

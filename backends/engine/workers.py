@@ -19,15 +19,16 @@ import threading
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
 from nnx.backends.engine.exponential import inner
-from nnx.backends.engine.interpreter import begin, run_phase
+from nnx.backends.engine.interpreter import begin, phase_address
 from nnx.backends.engine.lowlevel import (
     atomic_add,
     atomic_load,
     atomic_replace,
     atomic_store,
+    call_1,
     integers,
 )
 from nnx.backends.engine.waiting import SPINS, Gate, try_lock, unlock, wait_until, wake
@@ -43,7 +44,7 @@ _DOOR, _MEETING, _TURN = range(3)  # gates: of idle workers, of phases, of runs
 
 
 @inner()
-def _take_part(pool, worker, phase, count, one):
+def _take_part(pool, worker, phase, count, run_phase):
     """Run phases as long as there are any, from this one on."""
     meeting = integers(pool + _GATES * _LINE)[_MEETING]
     while phase < atomic_load(pool + _LAST * _LINE):
@@ -51,7 +52,7 @@ def _take_part(pool, worker, phase, count, one):
             own = pool + (_OWN + (worker + step) % count) * _LINE
             # Looked at before it is written to: mostly its worker has it already.
             if atomic_load(own) == phase and atomic_replace(own, phase, phase + 1):
-                run_phase(integers(own)[_JOB], one)
+                call_1(run_phase, integers(own)[_JOB])
                 if atomic_add(pool + _ENDED * _LINE, 1) + 1 == (phase + 1) * count:
                     wake(meeting)
         wait_until(pool + _ENDED * _LINE, (phase + 1) * count, meeting, SPINS)
@@ -59,18 +60,18 @@ def _take_part(pool, worker, phase, count, one):
 
 
 @njit(nogil=True, cache=True)
-def _serve(pool, worker, count, one):
+def _serve(pool, worker, count, run_phase):
     """Take part in one run after another, for ever."""
     door, seen = integers(pool + _GATES * _LINE)[_DOOR], 0
     while True:
         wait_until(pool + _STARTED * _LINE, seen + 1, door, _IDLE_SPINS)
         seen = atomic_load(pool + _STARTED * _LINE)
         # A late worker looks at the phase that all have reached, which may be of a later run.
-        _take_part(pool, worker, atomic_load(pool + _ENDED * _LINE) // count, count, one)
+        _take_part(pool, worker, atomic_load(pool + _ENDED * _LINE) // count, count, run_phase)
 
 
 @njit(nogil=True, cache=True)
-def _run(pool, jobs, phases, count, one):
+def _run(pool, jobs, phases, count, run_phase, one):
     """Run the jobs, whose addresses lie at `jobs`; return when all have ended."""
     job = integers(jobs)
     for worker in range(count):
@@ -79,7 +80,7 @@ def _run(pool, jobs, phases, count, one):
     if pool == 0 or not try_lock(turn):
         for _ in range(phases):
             for worker in range(count):
-                run_phase(job[worker], one)
+                call_1(run_phase, job[worker])
         return
     for worker in range(count):
         integers(pool + (_OWN + worker) * _LINE)[_JOB] = job[worker]
@@ -88,7 +89,7 @@ def _run(pool, jobs, phases, count, one):
     atomic_store(pool + _LAST * _LINE, first + phases)
     atomic_add(pool + _STARTED * _LINE, 1)
     wake(integers(pool + _GATES * _LINE)[_DOOR])
-    _take_part(pool, 0, first, count, one)
+    _take_part(pool, 0, first, count, run_phase)
     unlock(turn)
 
 
@@ -104,6 +105,7 @@ class Workers:
 
     def __init__(self, count: int, dtype: str) -> None:
         self.count, self._one, self.orphaned = count, np.dtype(dtype).type(1), False
+        self._phase = phase_address(dtype)
         self._gates = [Gate() for _ in range(3)]
         self._words = np.zeros((_OWN + count, _LINE // 8), np.int64)
         self._words[_GATES, :3] = [gate.address for gate in self._gates]
@@ -115,7 +117,7 @@ class Workers:
 
     def _serve(self, worker: int) -> None:
         # A method, so that the thread keeps the memory that it looks at.
-        _serve(self._pool, worker, self.count, self._one)
+        _serve(self._pool, worker, self.count, self._phase)
 
     def run(self, jobs: Any, phases: int) -> None:
         """Run jobs of so many phases, one for each worker; return when all have ended.
@@ -123,7 +125,24 @@ class Workers:
         jobs : int64 array (count,)
             Their addresses.
         """
-        _run(self._pool, jobs.ctypes.data, phases, self.count, self._one)
+        _run(self._pool, jobs.ctypes.data, phases, self.count, self._phase, self._one)
+
+
+def is_cached() -> bool:
+    """Return whether Numba's cache on disk holds the code of runs, for both dtypes."""
+    try:
+        runs, service = (f._cache._cache_file._load_index() for f in (_run, _serve))
+    except AttributeError:  # a Numba that keeps its cache in another way
+        return True
+    return len(runs) >= 2 and len(service) >= 1
+
+
+def compile_all() -> None:
+    """Compile all that runs need, and leave it in Numba's cache."""
+    for number in (types.float32, types.float64):
+        phase_address(number.name)
+        _run.compile((*(types.int64,) * 5, number))
+    _serve.compile((types.int64,) * 4)
 
 
 _pools: dict[tuple[int, str], Workers] = {}
