@@ -44,8 +44,6 @@ _WORTH_SECONDS = 0.5  # of a run through NumPy, for which Numba is loaded
 _COMPILED_RULES = (GradientDescentRule, MomentumRule, RMSpropRule, AdamRule)
 # A call of a compiled program cannot be interrupted: this many FLOP are well below a second.
 _FLOP_PER_CALL, _STEPS_PER_CALL = 2e10, 5_000
-
-
 _clip_norm = as_by_default(clip_norm)
 
 

@@ -42,13 +42,25 @@ def why_not_loaded() -> str | None:
         with uninterrupted():
             workers = importlib.import_module("nnx.backends.engine.workers")
         if not workers.is_cached():
-            # In a process of its own: code that was just compiled adds up in another order than the
-            # same code from the cache, and the first run of a machine is to give the same bits.
-            code = "from nnx.backends.engine import workers; workers.compile_all()"
-            subprocess.run([sys.executable, "-P", "-c", code], capture_output=True)
+            _compile_apart()
     except Exception as error:  # such as a Numba that does not know this NumPy
         return f"Numba cannot be loaded: {error}"
     return None
+
+
+def _compile_apart() -> None:
+    """Fill Numba's cache, in a process of its own.
+
+    Code that was just compiled adds up in another order than the same code from the cache, and the
+    first run of a machine is to give the bits of all later ones.
+    """
+    from multiprocessing.spawn import get_executable
+
+    if getattr(sys, "frozen", False):  # a program in one file, which would start itself
+        return
+    python = os.fsdecode(get_executable())  # as multiprocessing starts it, also when embedded
+    code = "from nnx.backends.engine import workers; workers.compile_all()"
+    subprocess.run([python, "-P", "-c", code], capture_output=True)
 
 
 def count_workers() -> int:

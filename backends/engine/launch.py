@@ -135,43 +135,29 @@ class Launch:
                 "own: give each thread a TrainingStep, or a network, of its own"
             )
         try:
-            return self._run(X, Y, weights, order, rates, t, times, first, shares)
+            x, y, w, positions = self._data
+            if X is not x or Y is not y or weights is not w or order is not positions:
+                self._point_to(X, Y, weights, order)
+            if rates is not self._rates:
+                self._rates = rates
+                self._jobs[:, op.RATES], self._jobs[:, op.STEPS] = address(rates), rates.size
+            if times is not self._times:
+                self._times = times
+                self._jobs[0, op.TIMES] = 0 if times is None else address(times)
+            if first != self._first:
+                self._first = first
+                self._jobs[:, op.FIRST] = first
+            if shares is not self._shares:
+                self._shares = shares
+                self._jobs[:, op.SHARES] = 0 if shares is None else address(shares)
+            self._t[0] = t
+            with self._single_thread:
+                self._workers.run(self._addresses, 1 + self._barriers * rates.size)
+            totals = self._totals.tolist()
+            losses, penalties = (sum(row[k] for row in totals) for k in (op.LOSSES, op.PENALTIES))
+            return losses, penalties
         finally:
             self._user.pop(_RUNS, None)
-
-    def _run(
-        self,
-        X: Array,
-        Y: Array,
-        weights: Array | None,
-        order: Array | None,
-        rates: Array,
-        t: int,
-        times: Array | None,
-        first: int,
-        shares: Array | None,
-    ) -> tuple[float, float]:
-        """`__call__`, when no other thread runs this program."""
-        x, y, w, positions = self._data
-        if X is not x or Y is not y or weights is not w or order is not positions:
-            self._point_to(X, Y, weights, order)
-        if rates is not self._rates:
-            self._rates = rates
-            self._jobs[:, op.RATES], self._jobs[:, op.STEPS] = address(rates), rates.size
-        if times is not self._times:
-            self._times = times
-            self._jobs[0, op.TIMES] = 0 if times is None else address(times)
-        if first != self._first:
-            self._first = first
-            self._jobs[:, op.FIRST] = first
-        if shares is not self._shares:
-            self._shares = shares
-            self._jobs[:, op.SHARES] = 0 if shares is None else address(shares)
-        self._t[0] = t
-        with self._single_thread:
-            self._workers.run(self._addresses, 1 + self._barriers * rates.size)
-        totals = self._totals.tolist()
-        return sum(part[op.LOSSES] for part in totals), sum(part[op.PENALTIES] for part in totals)
 
     def _point_to(self, X: Array, Y: Array, weights: Array | None, order: Array | None) -> None:
         bases = self._bases

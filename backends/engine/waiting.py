@@ -1,8 +1,8 @@
 """Threads that wait for a number to grow, and whoever makes it grow: all in compiled code.
 
 A thread that waits spins for a moment, as long as the others are late while each has a core of its
-own. After that it sleeps: then the system sees that its core is free, and gives it to whoever is
-being waited for. A neighbour that keeps a core busy costs a step its share of the machine, no more.
+own. After that it sleeps: then the system sees that its core is free, and can give it to whoever is
+being waited for.
 
 A gate is what sleepers lie behind: a mutex and a condition of the C library, the addresses of the
 functions that work on them (they differ from process to process, and compiled code is kept on
@@ -28,7 +28,7 @@ from nnx.backends.engine.lowlevel import (
 SPINS = 5_000  # about 0.1 ms: longer than any worker is late while each has a core
 # Where a gate's numbers stand.
 (_SLEEPERS, _MUTEX, _CONDITION, _LOCK, _TRY_LOCK, _UNLOCK, _WAIT, _BROADCAST, _NUMBERS) = range(9)
-_OBJECT_BYTES = 128  # more than a mutex or a condition takes anywhere
+_LINE = 128  # bytes: more than a mutex or a condition takes, and no two in one cache line
 _LIBRARY = ctypes.CDLL(None)
 
 
@@ -41,11 +41,12 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        # Two cache lines for the numbers, so that whoever looks for sleepers disturbs nobody.
-        self._memory = np.zeros(256 + 2 * _OBJECT_BYTES, np.uint8)
+        # The numbers, the mutex and the condition, each in a line of its own: whoever looks for
+        # sleepers disturbs nobody.
+        self._memory = np.zeros(4 * _LINE, np.uint8)
         start = self._memory.ctypes.data
-        self.address = start + -start % 128
-        mutex, condition = self.address + 128, self.address + 128 + _OBJECT_BYTES // 2
+        self.address = start + -start % _LINE
+        mutex, condition = self.address + _LINE, self.address + 2 * _LINE
         # The numbers as compiled code reads them.
         numbers = (ctypes.c_int64 * _NUMBERS).from_address(self.address)
         numbers[:] = [0, mutex, condition, *map(_address_of, _FUNCTIONS)]
